@@ -1,0 +1,1 @@
+//! Nothing here: the tests of the workspace are the test target `it`.
