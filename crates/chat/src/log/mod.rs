@@ -1,0 +1,359 @@
+//! The event log of a turn: one compact form for the running turn, for the store and for every reader.
+//!
+//! A delta costs sixteen bytes beside its text; the text stands once, in one buffer. Every event has a number: 1, 2, 3 …; after
+//! a crash the numbers go on above all that can have been given out before it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Content, EventRef, Part, Progress, Source, Turn};
+
+/// A stored log that cannot be read: the store was damaged or written by a newer version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the event log of the turn cannot be read")]
+pub struct LogError;
+
+/// One event, as small as it gets.
+#[derive(Debug, Clone)]
+enum Mark {
+    Delta { start: u32, end: u32 },
+    Replaced { start: u32, end: u32 },
+    Started(Arc<Turn>),
+    Progress(Box<Progress>),
+    Sources(Arc<Vec<Source>>),
+    Citation(Arc<Vec<String>>),
+    ToolCall(Box<Part>),
+    Ended(Arc<Turn>),
+}
+
+/// A mark in the store: a bare number is the length of a delta in bytes.
+#[derive(Debug, Serialize, Deserialize)]
+enum StoredMark {
+    #[serde(rename = "r")]
+    Replaced(u32),
+    #[serde(rename = "p")]
+    Progress(Progress),
+    #[serde(rename = "s")]
+    Sources(Vec<Source>),
+    #[serde(rename = "c")]
+    Citation(Vec<String>),
+    #[serde(rename = "t")]
+    ToolCall(Part),
+    #[serde(rename = "j")]
+    Jump(u64),
+    #[serde(rename = "a")]
+    Started,
+    #[serde(rename = "z")]
+    Ended,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Delta(u32),
+    Mark(StoredMark),
+}
+
+/// A part of a log, for the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogSlice {
+    /// The text that its deltas and replacements carry, in order.
+    pub text: String,
+    /// The events' order, lengths and the rest, as JSON.
+    pub marks: String,
+}
+
+/// The events of one turn so far.
+#[derive(Debug, Clone, Default)]
+pub struct EventLog {
+    text: String,
+    marks: Vec<Mark>,
+    /// Where the text that still holds begins: after the last replacement's start.
+    current: u32,
+    /// From this index on the numbers are higher: (index, number of the event at the index).
+    jump: Option<(usize, u64)>,
+    sources: Option<Arc<Vec<Source>>>,
+}
+
+impl EventLog {
+    /// The longest that all text of one log may be, replaced text included: what a `u32` can point at.
+    pub const TEXT_BYTES_MAX: usize = u32::MAX as usize;
+
+    /// A log that begins with the accepted turn.
+    #[must_use]
+    pub fn started(turn: Arc<Turn>) -> Self {
+        Self { marks: vec![Mark::Started(turn)], ..Self::default() }
+    }
+
+    /// The number of the last event; 0 when there is none.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.marks.len().checked_sub(1).map_or(0, |index| self.seq_at(index))
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Whether the end is in it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.marks.last(), Some(Mark::Ended(_)))
+    }
+
+    /// The turn as it ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Arc<Turn>> {
+        match self.marks.last() {
+            Some(Mark::Ended(turn)) => Some(turn),
+            _ => None,
+        }
+    }
+
+    /// The text that holds: since the last replacement.
+    #[must_use]
+    pub fn current_text(&self) -> &str {
+        self.text.get(self.current as usize..).unwrap_or_default()
+    }
+
+    /// Bytes of all text in it, replaced text included.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The last list of sources.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        self.sources.as_ref().map_or(&[], |sources| sources.as_slice())
+    }
+
+    /// Whether a citation stands in the text that holds.
+    #[must_use]
+    pub fn has_citation(&self) -> bool {
+        self.holding().any(|mark| matches!(mark, Mark::Citation(_)))
+    }
+
+    /// Whether a tool call stands in what holds.
+    #[must_use]
+    pub fn has_tool_call(&self) -> bool {
+        self.holding().any(|mark| matches!(mark, Mark::ToolCall(_)))
+    }
+
+    /// Appends text. Nothing is appended for no text.
+    pub fn delta(&mut self, text: &str) {
+        if let Some((start, end)) = self.append(text).filter(|(start, end)| start < end) {
+            self.marks.push(Mark::Delta { start, end });
+        }
+    }
+
+    /// Puts `text` in place of all text, citations and tool calls so far.
+    pub fn replace(&mut self, text: &str) {
+        if let Some((start, end)) = self.append(text) {
+            self.current = start;
+            self.marks.push(Mark::Replaced { start, end });
+        }
+    }
+
+    /// Appends a step.
+    pub fn progress(&mut self, progress: Progress) {
+        self.marks.push(Mark::Progress(Box::new(progress)));
+    }
+
+    /// Appends the list of sources, unless it is the one that holds already.
+    pub fn set_sources(&mut self, sources: Vec<Source>) {
+        if self.sources() != sources.as_slice() {
+            let sources = Arc::new(sources);
+            self.sources = Some(Arc::clone(&sources));
+            self.marks.push(Mark::Sources(sources));
+        }
+    }
+
+    /// Appends a citation.
+    pub fn cite(&mut self, source_ids: Vec<String>) {
+        self.marks.push(Mark::Citation(Arc::new(source_ids)));
+    }
+
+    /// Keeps a tool call at this place. It is no event of the native stream: it takes no part in [`Self::get`]'s numbering
+    /// as seen by clients but that its number is skipped.
+    pub fn tool_call(&mut self, call: Part) {
+        self.marks.push(Mark::ToolCall(Box::new(call)));
+    }
+
+    /// Appends the end. Nothing may be appended after it.
+    pub fn end(&mut self, turn: Arc<Turn>) {
+        self.marks.push(Mark::Ended(turn));
+    }
+
+    /// Lets the numbers go on above `reserved`: what the crashed process can have given out.
+    pub fn jump_above(&mut self, reserved: u64) {
+        self.jump = Some((self.marks.len(), reserved.max(self.last_seq()).saturating_add(1)));
+    }
+
+    /// The reply as it stands: text, citations and tool calls since the last replacement.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        let mut parts: Vec<Part> = Vec::new();
+        for mark in self.holding() {
+            match mark {
+                Mark::Delta { start, end } | Mark::Replaced { start, end } => {
+                    let piece = self.slice(*start, *end);
+                    match parts.last_mut() {
+                        Some(Part::Text { text }) => text.push_str(piece),
+                        _ if piece.is_empty() => {}
+                        _ => parts.push(Part::Text { text: piece.to_owned() }),
+                    }
+                }
+                Mark::Citation(ids) => parts.push(Part::Citation { source_ids: ids.as_ref().clone() }),
+                Mark::ToolCall(call) => parts.push(call.as_ref().clone()),
+                Mark::Started(_) | Mark::Progress(_) | Mark::Sources(_) | Mark::Ended(_) => {}
+            }
+        }
+        Content { parts }
+    }
+
+    /// The first event numbered above `after`, with its number; none when there is none yet.
+    #[must_use]
+    pub fn next_after(&self, after: u64) -> Option<(u64, EventRef<'_>)> {
+        let mut index = self.index_above(after);
+        loop {
+            match self.marks.get(index)? {
+                Mark::ToolCall(_) => index = index.saturating_add(1),
+                mark => return Some((self.seq_at(index), self.event(mark))),
+            }
+        }
+    }
+
+    /// What a store needs to have the events numbered above `after`, and nothing else, once more.
+    #[must_use]
+    pub fn slice_after(&self, after: u64) -> LogSlice {
+        let first = self.index_above(after);
+        let mut slice = LogSlice::default();
+        let mut stored = Vec::with_capacity(self.marks.len().saturating_sub(first));
+        for (index, mark) in self.marks.iter().enumerate().skip(first) {
+            if let Some((_, seq)) = self.jump.filter(|(at, _)| *at == index) {
+                stored.push(Stored::Mark(StoredMark::Jump(seq)));
+            }
+            stored.push(match mark {
+                Mark::Delta { start, end } => {
+                    slice.text.push_str(self.slice(*start, *end));
+                    Stored::Delta(end - start)
+                }
+                Mark::Replaced { start, end } => {
+                    slice.text.push_str(self.slice(*start, *end));
+                    Stored::Mark(StoredMark::Replaced(end - start))
+                }
+                Mark::Started(_) => Stored::Mark(StoredMark::Started),
+                Mark::Progress(progress) => Stored::Mark(StoredMark::Progress(progress.as_ref().clone())),
+                Mark::Sources(sources) => Stored::Mark(StoredMark::Sources(sources.as_ref().clone())),
+                Mark::Citation(ids) => Stored::Mark(StoredMark::Citation(ids.as_ref().clone())),
+                Mark::ToolCall(call) => Stored::Mark(StoredMark::ToolCall(call.as_ref().clone())),
+                Mark::Ended(_) => Stored::Mark(StoredMark::Ended),
+            });
+        }
+        // Serialising plain data into a string cannot fail.
+        slice.marks = serde_json::to_string(&stored).unwrap_or_default();
+        slice
+    }
+
+    /// Reads a log back from its slices in order. `started` and `ended` are the turn as it was accepted and as it ended.
+    ///
+    /// # Errors
+    /// The slices do not fit together or name more text than there is.
+    pub fn restore<'a>(
+        slices: impl IntoIterator<Item = (&'a str, &'a str)>,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<Self, LogError> {
+        let mut log = Self::default();
+        for (text, marks) in slices {
+            let stored: Vec<Stored> = serde_json::from_str(marks).map_err(|_| LogError)?;
+            let mut rest = text;
+            let mut take = |length: u32| -> Result<&str, LogError> {
+                let (piece, after) = rest.split_at_checked(length as usize).ok_or(LogError)?;
+                rest = after;
+                Ok(piece)
+            };
+            for mark in stored {
+                match mark {
+                    Stored::Delta(length) => log.delta(take(length)?),
+                    Stored::Mark(StoredMark::Replaced(length)) => log.replace(take(length)?),
+                    Stored::Mark(StoredMark::Progress(progress)) => log.progress(progress),
+                    Stored::Mark(StoredMark::Sources(sources)) => {
+                        let sources = Arc::new(sources);
+                        log.sources = Some(Arc::clone(&sources));
+                        log.marks.push(Mark::Sources(sources));
+                    }
+                    Stored::Mark(StoredMark::Citation(ids)) => log.cite(ids),
+                    Stored::Mark(StoredMark::ToolCall(call)) => log.tool_call(call),
+                    Stored::Mark(StoredMark::Jump(seq)) => log.jump = Some((log.marks.len(), seq)),
+                    Stored::Mark(StoredMark::Started) => log.marks.push(Mark::Started(Arc::clone(started))),
+                    Stored::Mark(StoredMark::Ended) => log.end(Arc::clone(ended.ok_or(LogError)?)),
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    fn append(&mut self, text: &str) -> Option<(u32, u32)> {
+        let start = u32::try_from(self.text.len()).ok()?;
+        let end = u32::try_from(self.text.len().checked_add(text.len())?).ok()?;
+        self.text.push_str(text);
+        Some((start, end))
+    }
+
+    fn slice(&self, start: u32, end: u32) -> &str {
+        self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// The marks since the last replacement, it included.
+    fn holding(&self) -> impl Iterator<Item = &Mark> {
+        let first = self.marks.iter().rposition(|mark| matches!(mark, Mark::Replaced { .. })).unwrap_or(0);
+        self.marks.iter().skip(first)
+    }
+
+    fn seq_at(&self, index: usize) -> u64 {
+        match self.jump {
+            Some((at, seq)) if index >= at => seq.saturating_add((index - at) as u64),
+            _ => (index as u64).saturating_add(1),
+        }
+    }
+
+    /// The index of the first event numbered above `after`.
+    fn index_above(&self, after: u64) -> usize {
+        let plain = usize::try_from(after).unwrap_or(usize::MAX);
+        match self.jump {
+            Some((at, seq)) if after >= seq => {
+                at.saturating_add(usize::try_from(after - seq).unwrap_or(usize::MAX)).saturating_add(1)
+            }
+            Some((at, _)) => plain.min(at),
+            None => plain,
+        }
+    }
+
+    fn event<'a>(&'a self, mark: &'a Mark) -> EventRef<'a> {
+        match mark {
+            Mark::Delta { start, end } => EventRef::Delta(self.slice(*start, *end)),
+            Mark::Replaced { start, end } => EventRef::Replaced(self.slice(*start, *end)),
+            Mark::Started(turn) => EventRef::Started(turn),
+            Mark::Progress(progress) => EventRef::Progress(progress),
+            Mark::Sources(sources) => EventRef::Sources(sources),
+            Mark::Citation(ids) => EventRef::Citation(ids),
+            Mark::Ended(turn) => EventRef::Ended(turn),
+            // Callers skip tool calls; an empty delta changes nothing for a reader.
+            Mark::ToolCall(_) => EventRef::Delta(""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Names that operators and clients give: checked once, cheap to copy.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Why a string cannot be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing, or only white space.
+    #[error("must not be empty")]
+    Empty,
+    /// More bytes than this.
+    #[error("must not be longer than {0} bytes")]
+    TooLong(usize),
+    /// A character that this sort of name may not have.
+    #[error("has a character that is not allowed here")]
+    Character,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $bytes_max:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The longest there may be, in bytes.
+            pub const BYTES_MAX: usize = $bytes_max;
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let allowed: fn(char) -> bool = $allowed;
+                if text.trim().is_empty() {
+                    Err(NameError::Empty)
+                } else if text.len() > $bytes_max {
+                    Err(NameError::TooLong($bytes_max))
+                } else if !text.chars().all(allowed) {
+                    Err(NameError::Character)
+                } else {
+                    Ok(Self(text.into()))
+                }
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+fn in_a_url(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':')
+}
+
+fn printable(c: char) -> bool {
+    !c.is_control()
+}
+
+name!(
+    /// What clients ask for: a name that operators configure, made of `A–Z a–z 0–9 . _ - :`, so that it fits in a URL.
+    AssistantName,
+    128,
+    in_a_url
+);
+name!(
+    /// A provider as the configuration names it (`[providers.NAME]`).
+    ProviderName,
+    128,
+    in_a_url
+);
+name!(
+    /// Whose conversations, turns and usage these are.
+    TenantId,
+    128,
+    printable
+);
+name!(
+    /// An end user of a client, as the client names them.
+    UserId,
+    256,
+    printable
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_plain() {
+        assert!("support.v2".parse::<AssistantName>().is_ok());
+        assert_eq!("a/b".parse::<AssistantName>(), Err(NameError::Character));
+        assert_eq!("".parse::<AssistantName>(), Err(NameError::Empty));
+        assert_eq!("a\u{0}b".parse::<UserId>(), Err(NameError::Character));
+        assert_eq!("u".repeat(257).parse::<UserId>(), Err(NameError::TooLong(256)));
+    }
+}

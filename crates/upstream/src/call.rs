@@ -1,0 +1,142 @@
+//! One call and its answer.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::{Cause, Failure};
+
+/// Whether a call may be sent again after it can have had an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Only when the first sending certainly did nothing: no connection, 429, 503.
+    Harmless,
+    /// Also after a reset or another 5xx: there is no effect to repeat.
+    Always,
+}
+
+/// What a 2xx answer really is, told from its head and its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// What it says.
+    Fine,
+    /// A 429 in disguise.
+    Busy {
+        /// When to come back, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// A 503 in disguise.
+    Unavailable {
+        /// When to come back, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// Another 5xx in disguise.
+    Failed,
+    /// A 4xx in disguise: says nothing of the upstream's health.
+    Refused,
+}
+
+/// Looks at a 2xx answer's status, headers and first bytes (at least one, unless the body is empty; not necessarily all).
+pub type Classifier = fn(StatusCode, &HeaderMap, &[u8]) -> Verdict;
+
+/// An attempt that failed and is followed by another.
+#[derive(Debug, Clone)]
+pub struct Retried {
+    /// What went wrong.
+    pub cause: Cause,
+    /// How long it took.
+    pub duration: Duration,
+    /// How long until the next attempt.
+    pub retry_in: Duration,
+}
+
+/// Is told of every attempt while it is made. Must not block.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// An attempt has its place and is being sent.
+    fn began(&self);
+    /// It failed and will be sent again. The last failure is the call's own result and is not told here.
+    fn failed(&self, retried: Retried);
+}
+
+/// A call to make.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// What is appended to the base URL, its segments percent-encoded already: `/assistant/chat?page=1`.
+    pub path: String,
+    /// Headers of this call; authorization marked sensitive.
+    pub headers: HeaderMap,
+    /// The body; shared, so that sending again costs nothing.
+    pub body: Bytes,
+    /// Whether it may be sent again.
+    pub repeat: Repeat,
+    /// Whether the clock to the response's headers runs.
+    pub headers_clock: bool,
+    /// Looks for failures that hide in a 2xx.
+    pub classifier: Option<Classifier>,
+    /// Is told of attempts.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// When the call ends at the latest, body included.
+    pub deadline: Instant,
+}
+
+/// An answer with a 2xx status.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it comes.
+    pub body: Body,
+}
+
+impl Response {
+    /// The whole body.
+    ///
+    /// # Errors
+    /// The body broke, stalled, or is longer than `bytes_max`.
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Bytes, Failure> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.body.next().await {
+            let piece = piece?;
+            if whole.len().saturating_add(piece.len()) > bytes_max {
+                return Err(Failure::TooLong);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// A body as it comes. Its end is the transfer's own clean end (last chunk, full length, or an orderly close where neither was
+/// given); everything else is an error, which is the last item. Holds the call's place at the upstream until it is dropped.
+pub struct Body(Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>);
+
+impl Body {
+    /// A body of these pieces.
+    pub fn new(pieces: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Self {
+        Self(Box::pin(pieces))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
