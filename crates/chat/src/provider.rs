@@ -487,6 +487,22 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// Whether it takes images as `data:` URLs, where it takes images at all.
+    fn takes_data_urls(&self) -> bool {
+        false
+    }
+
+    /// Whether it acts in the name of the turn's end user: then the turn must name one, and the key must be allowed to
+    /// ([`crate::Permission::ActAsUser`]).
+    fn acts_as_user(&self) -> bool {
+        false
+    }
+
+    /// Whether a call made now would be refused because the breaker is open, and for how much longer.
+    fn closed_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether this call has no effect to repeat there: it may be sent again whatever became of the first.
     fn repeatable(&self, request: &Request) -> bool;
 

@@ -265,6 +265,22 @@ impl EventLog {
         slice
     }
 
+    /// The whole log and the end behind it, for the store: written before any reader is told of the end.
+    #[must_use]
+    pub fn slice_ended(&self) -> LogSlice {
+        let mut slice = self.slice_after(0);
+        if !self.is_ended() && slice.marks.pop() == Some(']') {
+            slice.marks.push_str(if slice.marks.len() > 1 { ",\"z\"]" } else { "\"z\"]" });
+        }
+        slice
+    }
+
+    /// Whether any text was put in another's place: then the log holds more than the reply's text.
+    #[must_use]
+    pub fn has_replacement(&self) -> bool {
+        self.marks.iter().any(|mark| matches!(mark, Mark::Replaced { .. }))
+    }
+
     /// Reads a log back from its slices in order. `started` and `ended` are the turn as it was accepted and as it ended.
     ///
     /// # Errors
