@@ -164,6 +164,27 @@ impl EventLog {
         }
     }
 
+    /// Says once more what stands: its text in place of all that a reader may have, its citations again where they hold.
+    ///
+    /// Citations stand in the middle of text, so that the text is replaced by its beginning and the rest appended.
+    pub fn say_again(&mut self) {
+        let content = self.content();
+        let mut parts = content.parts.into_iter().peekable();
+        let first = match parts.next_if(|part| matches!(part, Part::Text { .. })) {
+            Some(Part::Text { text }) => text,
+            _ => String::new(),
+        };
+        self.replace(&first);
+        for part in parts {
+            match part {
+                Part::Text { text } => self.delta(&text),
+                Part::Citation { source_ids } => self.cite(source_ids),
+                call @ Part::ToolCall { .. } => self.tool_call(call),
+                Part::Image { .. } => {}
+            }
+        }
+    }
+
     /// Appends a step.
     pub fn progress(&mut self, progress: Progress) {
         self.marks.push(Mark::Progress(Box::new(progress)));
