@@ -38,7 +38,7 @@
 //! The upstream id chooses what goes wrong: `assistantCode`, the bot's id, `assistantId`, the chatbot's id, `model`. An
 //! id is one or more parts with `+` between them: at most one fault, one framing, any number of shapes, and an ordinary
 //! assistant for the look of it. `-times-N` at the end of a fault or of `flaky-P` limits it to the first N calls of that id. `~label` at
-//! the end of an id makes it another id of the same meaning, with counts of its own. Any other id is unknown to the
+//! the end of a part makes it another id of the same meaning, with counts of its own. Any other id is unknown to the
 //! provider. `N` is a number, `MS` milliseconds, `S` seconds. A JSON answer counts pieces of 24 bytes.
 //!
 //! | id | effect |
