@@ -1,4 +1,5 @@
 //! The simulator against the documents it plays: as a client sees it, on real sockets.
+#![cfg(test)]
 
 mod documents;
 mod faults;

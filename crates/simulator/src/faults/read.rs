@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_can_be_asked_for_and_is_documented() {
-        let documentation = include_str!("../lib.rs");
+        // In the documentation a bracket would be a link.
+        let documentation = include_str!("../lib.rs").replace("\\[", "[").replace("\\]", "]");
         for (form, meaning) in TABLE {
             let id = form.replace("STATUS", "503").replace("flaky-P", "flaky-7");
             let id = id
