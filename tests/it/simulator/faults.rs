@@ -292,3 +292,33 @@ async fn the_journal_can_be_read_and_cleared_over_http() {
     assert_eq!((&none["calls"], &none["totals"]["unleash"]["calls"]), (&Value::Array(Vec::new()), &json!(1)));
     const { assert!(CALLS_MAX >= 1_000) };
 }
+
+#[tokio::test]
+async fn errors_take_the_shape_that_the_id_chooses() {
+    let stage = Stage::open(1).await;
+    let coded = stage.ask("mygptassistants", "shape-error-code+fault-404", false).await.json();
+    assert_eq!(coded["error"]["code"], "NOT_FOUND");
+    assert!(coded.get("success").is_none());
+    let text = stage.ask("mygptassistants", "fault-402+shape-error-text", true).await.json();
+    assert_eq!((&text["error"], &text["statusCode"]), (&json!("PAYMENT_REQUIRED"), &json!(402)));
+    let comma = stage.ask("gptunnel", "fault-401+shape-trailing-comma", false).await;
+    assert!(comma.text.ends_with("\"code\":null,}}"));
+    let object = stage.ask("gigachat", "fault-500+shape-error-object", false).await.json();
+    assert_eq!(object["error"]["message"], "Internal server error");
+    assert_eq!(stage.ask("gptunnel", "shape-error-object", false).await.status, 404, "another provider's");
+}
+
+#[tokio::test]
+async fn shutdown_drops_what_is_open() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = simulator::Options { pace: simulator::Pace::Instant, ..simulator::Options::default() };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(simulator::serve(listener, options, stopped));
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    stop.send(()).unwrap();
+    in_time(serving.join_next()).await.unwrap().unwrap();
+    drop(socket);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
