@@ -11,3 +11,4 @@
 )]
 
 mod simulator;
+mod upstream;
