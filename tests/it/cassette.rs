@@ -425,10 +425,34 @@ fn show(outcome: &[Result<Piece, ProviderError>]) -> String {
                 format!("sources {}", serde_json::to_string_pretty(sources).unwrap())
             }
             Ok(piece) => format!("{piece:?}"),
-            Err(error) => format!("error {error:#?}"),
+            Err(error) => show_error(error),
         };
         shown.push_str(&line);
         shown.push('\n');
+    }
+    shown
+}
+
+/// An error, without what it does not say.
+fn show_error(error: &ProviderError) -> String {
+    let mut shown = format!("error {:?}", error.failure);
+    if let Some(status) = error.status {
+        write!(shown, ", status {status}").unwrap();
+    }
+    if error.unsent {
+        shown.push_str(", unsent");
+    }
+    if let Some(message) = &error.message {
+        write!(shown, ", message {message:?}").unwrap();
+    }
+    if let Some(id) = &error.request_id {
+        write!(shown, ", request id {id:?}").unwrap();
+    }
+    if let Some(usage) = &error.usage {
+        write!(shown, ", usage {}", serde_json::to_string(usage).unwrap()).unwrap();
+    }
+    if !error.sources.is_empty() {
+        write!(shown, ", sources {}", serde_json::to_string_pretty(&error.sources).unwrap()).unwrap();
     }
     shown
 }
