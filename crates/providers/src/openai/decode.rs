@@ -80,7 +80,8 @@ impl Answer {
         pieces: &mut Vec<Piece>,
     ) -> Result<(), ProviderError> {
         let choices = completion.choices.unwrap_or_default();
-        if self.passes(&choices)
+        let usage_alone = choices.is_empty() && completion.usage.is_some();
+        if self.passes(usage_alone)
             && let Ok(raw) = RawValue::from_string(raw.to_owned())
         {
             pieces.push(Piece::Extension(raw.into()));
@@ -168,10 +169,10 @@ impl Answer {
         );
     }
 
-    fn passes(&self, choices: &[wire::Choice]) -> bool {
+    fn passes(&self, usage_alone: bool) -> bool {
         match self.passed_through {
             PassedThrough::No => false,
-            PassedThrough::WithoutUsage => !(self.stream && choices.is_empty()),
+            PassedThrough::WithoutUsage => !(self.stream && usage_alone),
             PassedThrough::All => true,
         }
     }
