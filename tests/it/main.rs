@@ -10,5 +10,8 @@
     reason = "tests: a failed expectation is a panic, and nothing here is public"
 )]
 
+mod cassette;
+mod grammar;
+mod providers;
 mod simulator;
 mod upstream;
