@@ -29,7 +29,7 @@ use upstream::{Repeat, Upstream};
 use self::paths::Template;
 use crate::blotter::Blotter;
 use crate::credential::Credential;
-use crate::failure::Judge;
+use crate::failure::{Judge, RefusalCodes};
 use crate::link::Link;
 use crate::text_mode::TextMode;
 use crate::{BuildError, Context, Kind, section};
@@ -47,6 +47,7 @@ pub(crate) const KIND: Kind = Kind {
 #[serde(deny_unknown_fields)]
 struct Config {
     /// The key of Settings → API Keys, with the permission `write`.
+    #[schemars(with = "String", extend("writeOnly" = true))]
     api_key: Credential,
     /// Where messages are sent. The placeholders are `{botId}` and, for one conversation, `{conversationId}`.
     #[serde(default = "paths::message")]
@@ -69,7 +70,8 @@ struct Config {
     text_mode: TextMode,
     /// Further error codes that refuse the content itself: no fallback is asked then.
     #[serde(default)]
-    refusal_codes: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    refusal_codes: RefusalCodes,
 }
 
 /// How a conversation's first answer is asked for.
