@@ -71,12 +71,12 @@ impl Transcript {
     pub(super) fn found(&mut self, resources: Vec<Resource>, pieces: &mut Vec<Piece>) {
         let mut news = false;
         for source in resources.into_iter().filter_map(source) {
+            let room = self.sources.len() < MARKS_MAX;
             match self.sources.iter_mut().find(|known| known.id == source.id) {
-                None if self.sources.len() < MARKS_MAX => self.sources.push(source),
-                None => break,
                 // It was cited before it was described.
                 Some(known) if *known == bare(&known.id) && *known != source => *known = source,
-                Some(_) => continue,
+                None if room => self.sources.push(source),
+                _ => continue,
             }
             news = true;
         }

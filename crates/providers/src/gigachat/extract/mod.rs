@@ -32,8 +32,17 @@ pub(super) enum Found {
 }
 
 /// A path to the answer, after RFC 6901: `/data/answer`; `-` is a list's last item: `/messages/-/text`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(super) struct AnswerPath(Vec<String>);
+
+impl TryFrom<String> for AnswerPath {
+    type Error = &'static str;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        path.parse()
+    }
+}
 
 impl FromStr for AnswerPath {
     type Err = &'static str;
@@ -129,9 +138,10 @@ fn in_object(value: &Value) -> Option<String> {
     let members = value.as_object()?;
     let plain = ANSWER_KEYS.iter().filter_map(|key| members.get(*key)).find_map(said);
     let message = || members.get("message").and_then(|message| message.get("content")).and_then(said);
-    plain.or_else(message).map(str::to_owned).or_else(|| {
-        first_choice(value).and_then(choice_text).filter(|text| !text.trim().is_empty())
-    })
+    plain
+        .or_else(message)
+        .map(str::to_owned)
+        .or_else(|| first_choice(value).and_then(choice_text).filter(|text| !text.trim().is_empty()))
 }
 
 /// The text of a value that is one, or of its `content`.
