@@ -54,8 +54,11 @@ pub struct Kind {
     /// right key. Secrets are `writeOnly`.
     pub settings: fn() -> schemars::Schema,
     /// Makes a provider from its own settings.
-    pub build: fn(toml::Table, Upstream, Context) -> Result<Arc<dyn Provider>, BuildError>,
+    pub build: Build,
 }
+
+/// Makes a provider from its own settings, its way out, and what it is made with beside.
+pub type Build = fn(toml::Table, Upstream, Context) -> Result<Arc<dyn Provider>, BuildError>;
 
 /// What a provider is made with beside its settings and its way out.
 #[derive(Debug, Clone)]
