@@ -13,6 +13,7 @@
 //! - `blotter`: what may be passed on of a provider's words.
 //! - `credential`: API keys as operators paste them.
 //! - `lenient`: JSON as providers really write it.
+//! - `loose`: fields whose type the providers' documents leave open.
 //! - `section`: a provider's table of the configuration.
 //! - `health`: the last error, for admins.
 
@@ -25,6 +26,7 @@ mod gptunnel;
 mod health;
 mod lenient;
 mod link;
+mod loose;
 mod mygptassistants;
 mod openai;
 mod quote;
