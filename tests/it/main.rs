@@ -3,4 +3,4 @@
 mod cassette;
 mod grammar;
 mod providers;
-// mod upstream;
+mod upstream;

@@ -73,7 +73,11 @@ async fn the_deadline_ends_a_body_in_its_middle() {
     };
     for lively in [false, true] {
         let (upstream, _) = scripted(config(), move |_| {
-            if lively { answer_with(200, &[], endless()) } else { answer_with(200, &[], after_pauses(&[40, 40])) }
+            if lively {
+                answer_with(200, &[], endless())
+            } else {
+                answer_with(200, &[], after_pauses(&[40, 40]))
+            }
         });
         let began = Instant::now();
         let response = upstream.send(call(seconds(100))).await.unwrap();

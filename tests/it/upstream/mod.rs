@@ -15,7 +15,8 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
 use tower::util::service_fn;
 use upstream::{
-    Body, BreakerConfig, Call, Client, Config, Failure, Observer, Repeat, Response, Retried, RetryConfig, Upstream,
+    Body, BreakerConfig, Call, Client, Config, Failure, Observer, Repeat, Response, Retried, RetryConfig,
+    Upstream,
 };
 
 /// The defaults of `[defaults]`, but with a breaker that never opens.

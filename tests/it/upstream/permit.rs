@@ -92,9 +92,9 @@ async fn no_minute_sees_more_requests_than_are_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_the_deadline() {
-    let (upstream, sent) = scripted(config(), |_| Step::Answer(http::Response::new(upstream::Body::new(
-        stream::iter([Ok(Bytes::new())]),
-    ))));
+    let (upstream, sent) = scripted(config(), |_| {
+        Step::Answer(http::Response::new(upstream::Body::new(stream::iter([Ok(Bytes::new())]))))
+    });
     let late = call(seconds(0));
     tokio::time::advance(seconds(1)).await;
     assert!(matches!(upstream.send(late).await, Err(Failure::TimedOut(upstream::Clock::Total))));

@@ -7,7 +7,9 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use upstream::{Cause, Clock, Failure, Repeat, Verdict};
 
-use super::{MINUTE, Note, Notes, Step, answer, answer_with, bare, call, config, refused, scripted, seconds, text};
+use super::{
+    MINUTE, Note, Notes, Step, answer, answer_with, bare, call, config, refused, scripted, seconds, text,
+};
 
 /// How a first attempt goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -56,13 +58,8 @@ async fn attempts(fault: Fault, repeat: Repeat, ambiguous: bool) -> usize {
 #[tokio::test(start_paused = true)]
 async fn what_did_nothing_is_sent_again_and_what_may_have_only_where_that_is_harmless() {
     use Fault::{BreaksBeforeItsFirstByte, Fails, Says, Status};
-    let always = [
-        Fails(|| Failure::Unreachable),
-        Status(429),
-        Status(503),
-        Says("busy"),
-        Says("unavailable"),
-    ];
+    let always =
+        [Fails(|| Failure::Unreachable), Status(429), Status(503), Says("busy"), Says("unavailable")];
     let ambiguous = [
         Fails(|| Failure::Broken),
         Status(500),
@@ -109,7 +106,8 @@ async fn the_second_attempt_may_succeed_and_the_observer_hears_of_the_first() {
     assert_eq!(text(upstream.send(call).await.unwrap()).await, "hello");
 
     let notes = notes.0.lock().unwrap().clone();
-    let [Note::Began, Note::Failed(first), Note::Began, Note::Failed(second), Note::Began] = &notes[..] else {
+    let [Note::Began, Note::Failed(first), Note::Began, Note::Failed(second), Note::Began] = &notes[..]
+    else {
         panic!("{notes:?}");
     };
     assert!(matches!(&first.cause, Cause::Failed(Failure::Refused(refusal)) if &*refusal.body == b"no"));
@@ -152,7 +150,8 @@ async fn what_the_upstream_asks_for_is_waited() {
         let waited = sent.times()[1];
         assert!(waited >= seconds(20) && waited <= seconds(22), "{name}: {waited:?}");
     }
-    let (upstream, sent) = scripted(config(), |number| answer(200, if number == 0 { "later" } else { "now" }));
+    let (upstream, sent) =
+        scripted(config(), |number| answer(200, if number == 0 { "later" } else { "now" }));
     let mut call = call(MINUTE);
     call.classifier = Some(classify);
     assert_eq!(text(upstream.send(call).await.unwrap()).await, "now");

@@ -80,7 +80,8 @@ impl Answer {
         pieces: &mut Vec<Piece>,
     ) -> Result<(), ProviderError> {
         let choices = completion.choices.unwrap_or_default();
-        if self.passes(&choices)
+        let usage_alone = choices.is_empty() && completion.usage.is_some();
+        if self.passes(usage_alone)
             && let Ok(raw) = RawValue::from_string(raw.to_owned())
         {
             pieces.push(Piece::Extension(raw.into()));
@@ -154,7 +155,10 @@ impl Answer {
         }
         let function = function.unwrap_or_default();
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        // A string by the book; some servers write the arguments themselves.
+        let arguments =
+            function.arguments.map(|raw| lenient::string(Some(&raw)).unwrap_or_else(|| raw.get().to_owned()));
+        call.arguments.push_str(&arguments.unwrap_or_default());
         Ok(())
     }
 
@@ -168,10 +172,10 @@ impl Answer {
         );
     }
 
-    fn passes(&self, choices: &[wire::Choice]) -> bool {
+    fn passes(&self, usage_alone: bool) -> bool {
         match self.passed_through {
             PassedThrough::No => false,
-            PassedThrough::WithoutUsage => !(self.stream && choices.is_empty()),
+            PassedThrough::WithoutUsage => !(self.stream && usage_alone),
             PassedThrough::All => true,
         }
     }
@@ -182,6 +186,9 @@ impl Decoder for Answer {
         match item {
             Item::Json(body) => {
                 let completion = self.read(&body)?;
+                if completion.choices.is_none() {
+                    return Err(self.judge.unreadable());
+                }
                 if self.stream {
                     // A client that reads chunks cannot read this: it is told by the pieces alone.
                     self.passed_through = PassedThrough::No;
