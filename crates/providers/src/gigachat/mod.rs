@@ -110,6 +110,10 @@ impl Provider for Gigachat {
         Some(Uuid::new_v4().to_string())
     }
 
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, _: &Request) -> bool {
         false
     }

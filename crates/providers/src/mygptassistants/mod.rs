@@ -126,6 +126,10 @@ impl Provider for MyGptAssistants {
         Memory::Thread { windowed: false }
     }
 
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, _: &Request) -> bool {
         false
     }

@@ -156,6 +156,10 @@ impl Provider for Unleash {
     }
 
     /// A replay leaves nothing behind that another call would meet; a thread does.
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, request: &Request) -> bool {
         self.config.history_mode == HistoryMode::Replay || request.thread.is_none()
     }
