@@ -1,7 +1,5 @@
 //! Every provider's translations, against its cassettes: what is sent, and what is made of the answer.
 
-#![cfg(test)]
-
 use std::sync::Arc;
 
 use chat::{Clock, Failure};

@@ -10,8 +10,6 @@
 //!   line, headers, an empty line, and the body to the last byte. Further calls are answered by `response.2.http`, …;
 //! - `request.snap`, `events.snap`: what we send, and what we make of the answer. `BLESS=1` writes them.
 
-#![cfg(test)]
-
 mod asked;
 mod shown;
 
