@@ -156,3 +156,16 @@ fn hint(mut error: ProviderError) -> ProviderError {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_none_is_named() {
+        let read = |text: &str| section::read::<Config>(format!("api_key = 'k'\n{text}").parse().unwrap());
+        assert!(read("answer_path = '/a/0'").is_ok());
+        let error = read("answer_path = 'a.b'").unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("answer_path"), "{error:?}");
+    }
+}
