@@ -61,7 +61,7 @@ async fn streamed_and_whole_say_the_same() {
         let cited = Part::Citation { source_ids: vec!["s1".into()] };
         let parts = [Part::Text { text: "See".into() }, cited, Part::Text { text: ".".into() }];
         assert_eq!(message.content.parts, parts);
-        assert_eq!(turn.sources, [source.clone()]);
+        assert_eq!(turn.sources, std::slice::from_ref(&source));
         assert_eq!((turn.usage.as_ref(), &turn.upstream), (Some(&usage), &ids));
         assert_eq!((turn.model.as_deref(), turn.finish_reason), (Some("model-1"), Some(FinishReason::Stop)));
     }
