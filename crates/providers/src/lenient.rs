@@ -1,0 +1,102 @@
+//! JSON as providers really write it: with trailing commas, numbers in strings, fields of another type than documented.
+//!
+//! A field that may be of any type is read as `Option<Box<RawValue>>` (which `null` leaves empty) and looked at with the functions
+//! here: what is not as expected is as good as not there, and spoils nothing beside it.
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// Reads JSON; where it is none, reads it again with trailing commas left out (one provider's samples have them).
+///
+/// # Errors
+/// It is no JSON either way, or not of this shape: the first reading's error.
+pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    serde_json::from_slice(json).or_else(|error| {
+        if error.is_data() {
+            return Err(error);
+        }
+        serde_json::from_slice(&without_trailing_commas(json)).map_err(|_| error)
+    })
+}
+
+/// A field's value, if it is of this shape.
+pub(crate) fn value<T: DeserializeOwned>(field: Option<&RawValue>) -> Option<T> {
+    field.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// A field's text, if it is a string; perhaps empty.
+pub(crate) fn string(field: Option<&RawValue>) -> Option<String> {
+    value(field)
+}
+
+/// A field's text, if it is a string with something in it, or a number: ids and codes come as both.
+pub(crate) fn word(field: Option<&RawValue>) -> Option<String> {
+    let raw = field?.get();
+    if raw.starts_with('"') {
+        string(field).filter(|text| !text.trim().is_empty())
+    } else {
+        raw.starts_with(|c: char| c.is_ascii_digit() || c == '-').then(|| raw.to_owned())
+    }
+}
+
+/// A field's count, if it is a whole number, also as `121.0` or in a string.
+pub(crate) fn count(field: Option<&RawValue>) -> Option<u64> {
+    let word = word(field)?;
+    let word = word.trim();
+    let whole = match word.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|byte| byte == b'0') => whole,
+        _ => word,
+    };
+    whole.parse().ok()
+}
+
+fn without_trailing_commas(json: &[u8]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(json.len());
+    // Where a comma stands in `clean` with nothing but blanks after it.
+    let mut comma = None;
+    let mut in_string = false;
+    let mut escaped = false;
+    for &byte in json {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else {
+            match byte {
+                b'}' | b']' => {
+                    if let Some(place) = comma.take() {
+                        clean.truncate(place);
+                    }
+                }
+                b',' => comma = Some(clean.len()),
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                _ => {
+                    comma = None;
+                    in_string = byte == b'"';
+                }
+            }
+        }
+        clean.push(byte);
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn trailing_commas_are_forgiven() {
+        let read = |text: &str| from_slice::<Value>(text.as_bytes());
+        assert_eq!(
+            read("{\"a\": [1, 2,\n], \"b\": \",}\\\",]\" , }").unwrap(),
+            json!({"a": [1, 2], "b": ",}\",]"})
+        );
+        assert_eq!(read("\u{feff}{}").unwrap(), json!({}));
+        assert!(read("{\"a\": 1").is_err());
+        assert!(read("").is_err());
+        assert!(read("<html>").is_err());
+    }
+}
