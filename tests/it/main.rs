@@ -11,7 +11,10 @@
 )]
 
 mod cassette;
+mod gateway;
 mod grammar;
+mod middleware;
 mod providers;
+mod routes;
 mod simulator;
 mod upstream;
