@@ -11,8 +11,10 @@
 )]
 
 mod cassette;
+mod engine;
 mod gateway;
 mod grammar;
+mod kit;
 mod middleware;
 mod providers;
 mod routes;

@@ -15,7 +15,7 @@ use super::wire;
 use crate::decoder::{Decoder, Step};
 use crate::failure::{self, Judge, Words};
 use crate::lenient;
-use crate::shape::Item;
+use crate::shape::{Item, first_json};
 use crate::text_mode::{Text, TextMode};
 
 /// What GPTunnel's prices are in: its documentation of `/balance` says so, no answer does.
@@ -142,7 +142,7 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 
 /// Looks for a failure in a 2xx: GPTunnel's media API answers 200 to everything, and says in `code` what it means.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
-    let Ok(answer) = lenient::from_slice::<wire::Answer>(body.trim_ascii()) else { return Verdict::Fine };
+    let Ok(answer) = lenient::from_slice::<wire::Answer>(first_json(body)) else { return Verdict::Fine };
     match refusal(&answer, false).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
         None => Verdict::Fine,
         Some(failure) => Judge::verdict(&ProviderError::new(failure)),
@@ -166,7 +166,7 @@ fn refusal(answer: &wire::Answer, is_error: bool) -> Option<Words> {
         || answer.assistant_id.is_some()
         || answer.choices.is_some();
     let says = lenient::string(answer.message.as_deref()).is_some_and(|message| !message.is_empty());
-    let code = lenient::value::<i64>(answer.code.as_deref()).is_some_and(|code| code != 0);
+    let code = lenient::word(answer.code.as_deref()).is_some_and(|code| !matches!(code.trim(), "0" | "200"));
     (has_error || is_error || (code && !(is_answer && says))).then(|| error_words(answer))
 }
 

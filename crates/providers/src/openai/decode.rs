@@ -13,7 +13,7 @@ use super::wire;
 use crate::decoder::{Decoder, Step};
 use crate::failure::{self, Judge, Words};
 use crate::lenient;
-use crate::shape::Item;
+use crate::shape::{Item, first_json};
 use crate::text_mode::{Text, TextMode};
 
 /// Reads one answer.
@@ -155,7 +155,10 @@ impl Answer {
         }
         let function = function.unwrap_or_default();
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        // A string by the book; some servers write the arguments themselves.
+        let arguments =
+            function.arguments.map(|raw| lenient::string(Some(&raw)).unwrap_or_else(|| raw.get().to_owned()));
+        call.arguments.push_str(&arguments.unwrap_or_default());
         Ok(())
     }
 
@@ -183,6 +186,9 @@ impl Decoder for Answer {
         match item {
             Item::Json(body) => {
                 let completion = self.read(&body)?;
+                if completion.choices.is_none() {
+                    return Err(self.judge.unreadable());
+                }
                 if self.stream {
                     // A client that reads chunks cannot read this: it is told by the pieces alone.
                     self.passed_through = PassedThrough::No;
@@ -236,7 +242,7 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 
 /// Looks for a failure in a 2xx.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
-    let Ok(completion) = lenient::from_slice::<wire::Completion>(body.trim_ascii()) else {
+    let Ok(completion) = lenient::from_slice::<wire::Completion>(first_json(body)) else {
         return Verdict::Fine;
     };
     match refusal(&completion).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
