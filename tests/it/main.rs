@@ -12,9 +12,12 @@
 
 mod cassette;
 mod engine;
+mod gateway;
 mod grammar;
 mod kit;
+mod middleware;
 mod providers;
+mod routes;
 mod simulator;
 mod store;
 mod upstream;
