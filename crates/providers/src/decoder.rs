@@ -1,0 +1,231 @@
+//! What a provider's decoder is, and the driver that makes a stream of pieces from an answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
+use futures_util::{StreamExt, stream};
+use upstream::{Body, Response};
+
+use crate::failure::Judge;
+use crate::health::Health;
+use crate::shape::{Item, Shape};
+
+/// How far a reply has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing says that it is whole.
+    Open,
+    /// The sign that it is whole was seen; more that belongs to it (usage) may follow.
+    Whole,
+    /// It is whole, and nothing that belongs to it follows: no more is read.
+    Last,
+}
+
+/// Turns one answer's items into pieces: pure. What the provider's protocol counts as a whole reply is written beside each
+/// implementation.
+///
+/// A decoder never gives [`Piece::End`] nor [`Emulated::Stream`]: the driver does.
+pub(crate) trait Decoder: Send + 'static {
+    /// Takes in the next item.
+    ///
+    /// # Errors
+    /// The provider says that it failed, or the item cannot be read. Not heeded once the reply was whole.
+    fn item(&mut self, item: Item, pieces: &mut Vec<Piece>) -> Result<Step, ProviderError>;
+
+    /// The body has ended cleanly, and no step was [`Step::Last`]. [`Step::Open`] says that the reply is not whole: the driver
+    /// makes the error of it.
+    ///
+    /// # Errors
+    /// As for an item.
+    fn end(&mut self, pieces: &mut Vec<Piece>) -> Result<Step, ProviderError>;
+
+    /// Why the provider stopped, as far as it said.
+    fn finish_reason(&self) -> Option<FinishReason> {
+        None
+    }
+}
+
+/// How long what may follow a whole reply (usage) is waited for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the driver needs to know beside the answer and its decoder.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) judge: Judge,
+    pub(crate) health: Arc<Health>,
+    /// The client reads piece by piece: an answer in one piece is streamed in the provider's place.
+    pub(crate) stream: bool,
+    /// Bounds a whole body, a frame, a line.
+    pub(crate) bytes_max: usize,
+    /// The provider's id of the call, where its headers had one: named in errors.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Driver {
+    /// Makes pieces from an answer. `first` come before all others.
+    pub(crate) fn run(self, response: Response, first: Vec<Piece>, decoder: Box<dyn Decoder>) -> PieceStream {
+        let run = Run {
+            shape: Shape::new(&response.headers, self.bytes_max),
+            status: response.status.as_u16(),
+            body: Some(response.body),
+            decoder,
+            seen: Seen::default(),
+            queue: first.into_iter().map(Ok).collect(),
+            step: Step::Open,
+            driver: self,
+        };
+        stream::unfold(run, |mut run| async move { run.next().await.map(|piece| (piece, run)) })
+            .fuse()
+            .boxed()
+    }
+}
+
+/// What has come so far, as far as the end depends on it.
+#[derive(Debug, Default)]
+struct Seen {
+    words: bool,
+    tool_call: bool,
+    emulated_stream: bool,
+    sources: Vec<Source>,
+    usage: Usage,
+}
+
+impl Seen {
+    fn piece(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Text(text) => self.words |= !text.is_empty(),
+            Piece::Replace(text) => self.words = !text.is_empty(),
+            Piece::ToolCall(Part::ToolCall { .. }) => self.tool_call = true,
+            Piece::Sources(sources) => self.sources.clone_from(sources),
+            Piece::Usage(usage) => self.usage.merge(usage.clone()),
+            _ => {}
+        }
+    }
+}
+
+struct Run {
+    driver: Driver,
+    status: u16,
+    /// None once nothing more is read.
+    body: Option<Body>,
+    shape: Shape,
+    decoder: Box<dyn Decoder>,
+    seen: Seen,
+    queue: VecDeque<Result<Piece, ProviderError>>,
+    step: Step,
+}
+
+impl Run {
+    async fn next(&mut self) -> Option<Result<Piece, ProviderError>> {
+        loop {
+            if let Some(piece) = self.queue.pop_front() {
+                return Some(piece);
+            }
+            let body = self.body.as_mut()?;
+            let next = if self.step == Step::Whole {
+                // A provider that has said all may forget to hang up: its reply does not become a failure for it.
+                tokio::time::timeout(GRACE, body.next()).await.ok()
+            } else {
+                Some(body.next().await)
+            };
+            match next {
+                Some(Some(Ok(bytes))) => {
+                    self.shape.push(&bytes);
+                    self.items();
+                }
+                Some(None) => {
+                    self.shape.finish();
+                    self.items();
+                    self.clean_end();
+                }
+                Some(Some(Err(failure))) => self.end(Err(self.driver.judge.transport(failure))),
+                None => self.end(Ok(())),
+            }
+        }
+    }
+
+    /// Takes in all items that are complete.
+    fn items(&mut self) {
+        while self.body.is_some() {
+            let item = match self.shape.next_item() {
+                Ok(Some(item)) => item,
+                Ok(None) => return,
+                Err(_) => return self.end(Err(self.driver.judge.unreadable())),
+            };
+            if matches!(item, Item::Json(_)) && self.driver.stream && !self.seen.emulated_stream {
+                self.seen.emulated_stream = true;
+                self.queue.push_back(Ok(Piece::Emulated(Emulated::Stream)));
+            }
+            let mut pieces = Vec::new();
+            let step = self.decoder.item(item, &mut pieces);
+            self.take(pieces, step);
+        }
+    }
+
+    fn clean_end(&mut self) {
+        if self.body.is_none() {
+            return;
+        }
+        let mut pieces = Vec::new();
+        let step = self.decoder.end(&mut pieces);
+        self.take(pieces, step);
+        if self.body.is_some() {
+            // Nothing at all is an answer without a word; words without the sign of their end are an answer that is cut.
+            let failure =
+                if self.seen.words || self.seen.tool_call { Failure::Protocol } else { Failure::Empty };
+            self.end(Err(failure.into()));
+        }
+    }
+
+    fn take(&mut self, pieces: Vec<Piece>, step: Result<Step, ProviderError>) {
+        for piece in pieces {
+            self.seen.piece(&piece);
+            self.queue.push_back(Ok(piece));
+        }
+        match step {
+            Ok(Step::Open) => {}
+            Ok(Step::Whole) => self.step = Step::Whole,
+            Ok(Step::Last) => {
+                self.step = Step::Last;
+                self.end(Ok(()));
+            }
+            Err(error) => self.end(Err(error)),
+        }
+    }
+
+    /// Ends the stream: once. What goes wrong after a whole reply takes nothing from it.
+    fn end(&mut self, outcome: Result<(), ProviderError>) {
+        if self.body.take().is_none() {
+            return;
+        }
+        let outcome = match outcome {
+            Err(error) if self.step == Step::Open => Err(error),
+            _ if self.seen.words || self.seen.tool_call => Ok(Piece::End(self.decoder.finish_reason())),
+            // The provider says why there is no word.
+            _ => Err(match self.decoder.finish_reason() {
+                Some(FinishReason::ContentFilter) => Failure::Filtered.into(),
+                _ => Failure::Empty.into(),
+            }),
+        };
+        let outcome = outcome.map_err(|mut error: ProviderError| {
+            error.status = error.status.or(Some(self.status));
+            error.request_id = error.request_id.or_else(|| self.driver.request_id.take());
+            error.usage =
+                error.usage.or_else(|| (!self.seen.usage.is_empty()).then(|| self.seen.usage.clone()));
+            if error.sources.is_empty() {
+                error.sources = std::mem::take(&mut self.seen.sources);
+            }
+            error
+        });
+        match &outcome {
+            Ok(_) => self.driver.health.well(),
+            Err(error) => self.driver.health.failed(error),
+        }
+        self.queue.push_back(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests;

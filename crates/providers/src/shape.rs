@@ -1,0 +1,281 @@
+//! What an answer's body really is, told by its label **and** its first bytes, never by what was asked (`providers.md` §5.1).
+//!
+//! | first bytes that are not blank | label | is |
+//! |---|---|---|
+//! | `{`, `[` | any | JSON; lines of JSON once a second line follows a whole first one; text if it turns out not to be JSON and is not labelled as such |
+//! | `data:` `event:` `id:` `retry:` `:` | any | an event stream |
+//! | `<!doctype`, `<html` | any | an error page: cannot be read |
+//! | other | `text/event-stream` | an event stream |
+//! | other | JSON | JSON (a string, a number), or cannot be read |
+//! | other | `text/html` | an error page |
+//! | other | any other, none | raw text |
+//!
+//! Items are given out as soon as they are complete, and are the same in whatever pieces the bytes come; raw text comes in the
+//! transfer's own pieces, cut between characters.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use upstream::sse;
+
+/// A complete piece of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// The whole body, which is JSON or says so. Comes alone, at the clean end.
+    Json(Bytes),
+    /// A frame of an event stream, or a line of JSON (which has no event).
+    Frame(sse::Frame),
+    /// Raw text.
+    Text(String),
+}
+
+/// The body is nothing that can be read: HTML, no UTF-8, or too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer cannot be read")]
+pub(crate) struct Unreadable;
+
+/// Reads items from a body that comes in pieces of any size.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    label: Label,
+    bytes_max: usize,
+    state: State,
+    /// Bytes that are not in an item yet.
+    pending: BytesMut,
+    /// No more bytes come, and the end was clean.
+    finished: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Json,
+    JsonLines,
+    EventStream,
+    Html,
+    Other,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not decided yet.
+    Open,
+    /// One JSON text, unless a whole first line is followed by another one. `line_end`: where the first line ends, once looked at.
+    Json {
+        first_line_seen: bool,
+    },
+    Lines,
+    Frames(sse::Reader),
+    Text,
+    /// Nothing more is given.
+    Done,
+}
+
+impl Shape {
+    /// A reader of a body with these headers; `bytes_max` bounds a whole body, a frame and a line.
+    pub(crate) fn new(headers: &HeaderMap, bytes_max: usize) -> Self {
+        let label =
+            headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let essence = label.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let label = match essence.as_str() {
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines"
+            | "application/json-seq"
+            | "application/stream+json" => Label::JsonLines,
+            "application/json" | "text/json" => Label::Json,
+            "text/event-stream" => Label::EventStream,
+            "text/html" | "application/xhtml+xml" => Label::Html,
+            other if other.ends_with("+json") => Label::Json,
+            _ => Label::Other,
+        };
+        Self { label, bytes_max, state: State::Open, pending: BytesMut::new(), finished: false }
+    }
+
+    /// Takes in the next bytes.
+    pub(crate) fn push(&mut self, bytes: &Bytes) {
+        match &mut self.state {
+            State::Frames(reader) => reader.push(bytes),
+            State::Done => {}
+            _ => self.pending.extend_from_slice(bytes),
+        }
+    }
+
+    /// Tells that the body has ended cleanly.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
+        if let State::Frames(reader) = &mut self.state {
+            reader.finish();
+        }
+    }
+
+    /// The next complete item; none until more bytes come, or ever when the body has ended.
+    ///
+    /// # Errors
+    /// The body cannot be read; nothing more comes of it.
+    pub(crate) fn next_item(&mut self) -> Result<Option<Item>, Unreadable> {
+        let item = self.read();
+        if item.is_err() {
+            self.state = State::Done;
+        }
+        item
+    }
+
+    fn read(&mut self) -> Result<Option<Item>, Unreadable> {
+        if matches!(self.state, State::Open) {
+            self.decide()?;
+        }
+        if let State::Json { first_line_seen: false } = self.state {
+            self.look_for_lines();
+        }
+        match &mut self.state {
+            State::Open | State::Done => Ok(None),
+            State::Json { .. } => self.whole(),
+            State::Lines => self.line(),
+            State::Frames(reader) => Ok(reader.next_frame().map_err(|_| Unreadable)?.map(Item::Frame)),
+            State::Text => self.text(),
+        }
+    }
+
+    /// Tells from label and first bytes what the body is, as soon as they suffice.
+    fn decide(&mut self) -> Result<(), Unreadable> {
+        let body = self.pending.as_ref();
+        let body = match body.strip_prefix(BOM) {
+            Some(rest) => rest,
+            None if BOM.starts_with(body) && !self.finished => return Ok(()),
+            None => body,
+        };
+        let body = body.trim_ascii_start();
+        // RS begins each text of `application/json-seq`.
+        let body = body.strip_prefix(b"\x1e").unwrap_or(body);
+        let Some(&first) = body.first() else {
+            if self.pending.len() > self.bytes_max {
+                return Err(Unreadable);
+            }
+            if self.finished {
+                self.state = State::Done;
+            }
+            return Ok(());
+        };
+        let begins = |words: &[&str]| {
+            let mut open = false;
+            for word in words {
+                let head = body.get(..word.len().min(body.len())).unwrap_or_default();
+                if word.as_bytes().get(..head.len()).is_some_and(|start| head.eq_ignore_ascii_case(start)) {
+                    if head.len() == word.len() {
+                        return Begins::Yes;
+                    }
+                    open = true;
+                }
+            }
+            if open && !self.finished { Begins::Perhaps } else { Begins::No }
+        };
+        self.state = match (first, self.label) {
+            (b'{' | b'[', Label::JsonLines) => State::Lines,
+            (b'{' | b'[', _) => State::Json { first_line_seen: false },
+            _ => match (begins(FIELDS), begins(PAGES)) {
+                (Begins::Yes, _) => self.frames(),
+                (_, Begins::Yes) => return Err(Unreadable),
+                (Begins::Perhaps, _) | (_, Begins::Perhaps) => return Ok(()),
+                (Begins::No, Begins::No) => match self.label {
+                    Label::EventStream => self.frames(),
+                    Label::Json => State::Json { first_line_seen: true },
+                    Label::JsonLines => State::Lines,
+                    Label::Html => return Err(Unreadable),
+                    Label::Other => State::Text,
+                },
+            },
+        };
+        Ok(())
+    }
+
+    fn frames(&mut self) -> State {
+        let mut reader = sse::Reader::new(sse::Limits { frame_bytes_max: self.bytes_max });
+        reader.push(&self.pending.split().freeze());
+        if self.finished {
+            reader.finish();
+        }
+        State::Frames(reader)
+    }
+
+    /// One JSON text, or lines of it? They are lines once a whole first line is followed by something.
+    fn look_for_lines(&mut self) {
+        let body = self.pending.strip_prefix(BOM).unwrap_or(&self.pending).trim_ascii_start();
+        let Some(end) = body.iter().position(|byte| *byte == b'\n') else { return };
+        let (first, rest) = body.split_at(end);
+        let rest = rest.trim_ascii_start();
+        let is_line = serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok();
+        if is_line && rest.is_empty() {
+            return;
+        }
+        self.state = if is_line && rest.starts_with(b"{") {
+            State::Lines
+        } else {
+            State::Json { first_line_seen: true }
+        };
+    }
+
+    fn whole(&mut self) -> Result<Option<Item>, Unreadable> {
+        if self.pending.len() > self.bytes_max {
+            return Err(Unreadable);
+        }
+        if !self.finished {
+            return Ok(None);
+        }
+        self.state = State::Done;
+        let body = self.pending.split().freeze();
+        let is_json = || crate::lenient::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+        if self.label == Label::Other && !is_json() {
+            // An answer in raw text that begins with a bracket: `[1] says …`.
+            return String::from_utf8(body.into()).map(|text| Some(Item::Text(text))).map_err(|_| Unreadable);
+        }
+        Ok(Some(Item::Json(body)))
+    }
+
+    fn line(&mut self) -> Result<Option<Item>, Unreadable> {
+        loop {
+            let line = match self.pending.iter().position(|byte| *byte == b'\n') {
+                Some(end) => self.pending.split_to(end.saturating_add(1)),
+                None if self.finished && !self.pending.is_empty() => self.pending.split(),
+                None if self.pending.len() > self.bytes_max => return Err(Unreadable),
+                None => return Ok(None),
+            };
+            let line = std::str::from_utf8(&line).map_err(|_| Unreadable)?;
+            let line =
+                line.trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\u{1e}' | '\u{feff}'));
+            if !line.is_empty() {
+                return Ok(Some(Item::Frame(sse::Frame { event: None, data: line.to_owned() })));
+            }
+        }
+    }
+
+    fn text(&mut self) -> Result<Option<Item>, Unreadable> {
+        let whole = match std::str::from_utf8(&self.pending) {
+            Ok(_) => self.pending.len(),
+            // No more than the beginning of a character is left over.
+            Err(error) if error.error_len().is_none() && !self.finished => error.valid_up_to(),
+            Err(_) => return Err(Unreadable),
+        };
+        let text = self.pending.split_to(whole);
+        let text = std::str::from_utf8(&text).map_err(|_| Unreadable)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Ok((!text.is_empty()).then(|| Item::Text(text.to_owned())))
+    }
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What lines of an event stream begin with.
+const FIELDS: &[&str] = &[":", "data:", "event:", "id:", "retry:"];
+
+/// What pages begin with.
+const PAGES: &[&str] = &["<!doctype", "<html"];
+
+enum Begins {
+    Yes,
+    No,
+    /// Too few bytes to tell.
+    Perhaps,
+}
+
+#[cfg(test)]
+mod tests;
