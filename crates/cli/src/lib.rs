@@ -1,1 +1,3 @@
-//! To be written.
+//! The process: flags, configuration, logs, wiring. The only crate that sees all others.
+
+pub mod config;

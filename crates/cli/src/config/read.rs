@@ -70,8 +70,6 @@ impl<'a> Reader<'a> {
         base: Option<&Values>,
     ) -> Values {
         let mut values = Values { path: path.to_owned(), at, ..Values::default() };
-        // Keys whose value is wrong: told once, not again as missing.
-        let mut wrong = Vec::new();
         for (name, value) in in_order(table) {
             let (key_at, name) = (name.span(), name.get_ref().as_ref());
             let found = Found { value: value.get_ref(), at: key_at.clone(), path: values.path(name) };
@@ -81,14 +79,14 @@ impl<'a> Reader<'a> {
                     Some(value) => {
                         values.entries.insert(key.name, Entry { value, at: Some(key_at) });
                     }
-                    None => wrong.push(key.name),
+                    None => values.wrong.push(key.name),
                 }
             } else if let Some(key) = file_twin(section, name) {
                 match self.from_file(key, &found, table) {
                     Some(value) => {
                         values.entries.insert(key.name, Entry { value, at: Some(key_at) });
                     }
-                    None => wrong.push(key.name),
+                    None => values.wrong.push(key.name),
                 }
             } else if section.open {
                 if let Some(value) = self.raw(&found, name, &mut values.rest_at) {
@@ -100,14 +98,14 @@ impl<'a> Reader<'a> {
         }
         for key in section.keys {
             if !values.entries.contains_key(key.name) {
-                self.fill(key, &mut values, base, wrong.contains(&key.name));
+                self.fill(key, &mut values, base);
             }
         }
         values
     }
 
     /// Fills in what a key is when it is left out (or wrong).
-    fn fill(&mut self, key: &'static Key, values: &mut Values, base: Option<&Values>, wrong: bool) {
+    fn fill(&mut self, key: &'static Key, values: &mut Values, base: Option<&Values>) {
         if let Some(entry) = base.and_then(|base| base.entries.get(key.name)) {
             values.entries.insert(key.name, Entry { value: entry.value.clone(), at: None });
             return;
@@ -118,7 +116,8 @@ impl<'a> Reader<'a> {
                     values.entries.insert(key.name, Entry { value, at: None });
                 }
             }
-            Preset::Required(example) if !wrong => {
+            // A wrong value is told once, not again as a missing one.
+            Preset::Required(example) if !values.is_wrong(key.name) => {
                 let message = format!("must be there, such as `{} = {example}`", key.name);
                 self.problems.add(values.at.as_ref(), values.path(key.name), message);
             }
@@ -441,8 +440,7 @@ fn of_text(key: &Key, text: &str) -> Option<Value> {
         }
         Shape::Amount => {
             let cost = chat::Cost::parse(text, "")?;
-            let positive = !cost.amount.is_sign_negative() && !cost.amount.is_zero();
-            positive.then(|| Value::Text(text.trim().to_owned()))
+            (!cost.amount.is_sign_negative()).then(|| Value::Text(text.trim().to_owned()))
         }
         _ => None,
     }

@@ -59,7 +59,7 @@ pub(crate) enum Shape {
     Integer(u64, u64),
     /// A number: from, to.
     Number(f64, f64),
-    /// A decimal number in quotes, above 0.
+    /// A decimal number in quotes, not negative.
     Amount,
     /// `true` or `false`.
     Flag,
@@ -405,7 +405,7 @@ impl Shape {
             Integer(min, max) if *max > u64::from(u32::MAX) => format!("a whole number from {min} on"),
             Integer(min, max) => format!("a whole number from {min} to {max}"),
             Number(min, max) => format!("a number from {min} to {max}"),
-            Amount => "a decimal number above 0 in quotes, such as \"0.50\"".to_owned(),
+            Amount => "a decimal number in quotes, not negative, such as \"0.50\"".to_owned(),
             Flag => "true or false".to_owned(),
             Headers => "a table of header names and texts".to_owned(),
             Table(_) => "a table".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Span;
 
@@ -34,6 +34,8 @@ pub(crate) struct Values {
     pub(crate) at: Option<Span>,
     /// By the keys' names. A key without a value, and one whose value is wrong and has no default, is not here.
     pub(crate) entries: BTreeMap<&'static str, Entry>,
+    /// Keys that are there with a value that cannot be used, which has been noted.
+    pub(crate) wrong: Vec<&'static str>,
     /// The keys that are not the section's own, with their variables filled in.
     pub(crate) rest: toml::Table,
     /// Where those keys stand, by their path within the table: `paths.message`.
@@ -63,6 +65,11 @@ impl Values {
     /// A key's path from the top.
     pub(crate) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Whether the key is there with a value that cannot be used.
+    pub(crate) fn is_wrong(&self, name: &str) -> bool {
+        self.wrong.contains(&name)
     }
 
     pub(crate) fn text(&self, name: &str) -> &str {
@@ -160,5 +167,44 @@ impl Values {
             Some(Value::List(tables)) => tables,
             _ => &[],
         }
+    }
+}
+
+/// Every secret in these values, passwords in URLs included: they are blotted out wherever words of others are passed on.
+pub(crate) fn secrets(values: &Values) -> Vec<SecretString> {
+    let mut secrets = Vec::new();
+    for entry in values.entries.values() {
+        match &entry.value {
+            Value::Secret(secret) => match password(secret.expose_secret()) {
+                Password::NotAUrl => secrets.push(secret.clone()),
+                Password::Has(password) => secrets.push(SecretString::from(password)),
+                Password::None => {}
+            },
+            Value::Headers(headers) => secrets.extend(headers.values().cloned()),
+            Value::Table(table) => secrets.extend(self::secrets(table)),
+            Value::Named(tables) => secrets.extend(tables.iter().flat_map(|(_, table)| self::secrets(table))),
+            Value::List(tables) => secrets.extend(tables.iter().flat_map(self::secrets)),
+            _ => {}
+        }
+    }
+    secrets.retain(|secret| !secret.expose_secret().is_empty());
+    secrets
+}
+
+enum Password<'a> {
+    NotAUrl,
+    None,
+    Has(&'a str),
+}
+
+fn password(text: &str) -> Password<'_> {
+    match text.split_once("://") {
+        Some((_, rest)) => {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let login = host.rsplit_once('@').map(|(login, _)| login);
+            login.and_then(|login| login.split_once(':')).map_or(Password::None, |(_, word)| Password::Has(word))
+        }
+        None if text.starts_with("sqlite:") || text.starts_with("memory:") => Password::None,
+        None => Password::NotAUrl,
     }
 }
