@@ -1,1 +1,5 @@
 //! One test binary.
+
+mod cassette;
+mod grammar;
+mod providers;

@@ -12,7 +12,7 @@ use crate::failure::Judge;
 use crate::health::Health;
 use crate::shape::{Item, Shape};
 
-/// How far a reply has come.
+/// How far a reply has come. The decoder's last word counts: a reply that was [`Step::Whole`] and goes on can be open again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing says that it is whole.
@@ -185,11 +185,11 @@ impl Run {
             self.queue.push_back(Ok(piece));
         }
         match step {
-            Ok(Step::Open) => {}
-            Ok(Step::Whole) => self.step = Step::Whole,
-            Ok(Step::Last) => {
-                self.step = Step::Last;
-                self.end(Ok(()));
+            Ok(step) => {
+                self.step = step;
+                if step == Step::Last {
+                    self.end(Ok(()));
+                }
             }
             Err(error) => self.end(Err(error)),
         }

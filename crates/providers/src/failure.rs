@@ -1,10 +1,12 @@
 //! What went wrong, in the words of `chat`, by the contract's table (§3.5, last part).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{AttemptObserver, AttemptReport, Failure, ProviderError};
 use http::StatusCode;
+use serde::{Deserialize, Deserializer};
 use upstream::Verdict;
 
 use crate::blotter::Blotter;
@@ -43,8 +45,8 @@ pub(crate) struct Judge {
 
 impl Judge {
     /// A judge of this provider: `refusal_codes` as configured, `read` its own.
-    pub(crate) fn new(blotter: Blotter, refusal_codes: Vec<String>, read: ReadWords) -> Self {
-        Self { blotter, refusal_codes: refusal_codes.into(), read }
+    pub(crate) fn new(blotter: Blotter, refusal_codes: RefusalCodes, read: ReadWords) -> Self {
+        Self { blotter, refusal_codes: refusal_codes.0.into(), read }
     }
 
     /// A call that failed in transport or was refused.
@@ -142,6 +144,68 @@ pub(crate) fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Fa
     }
 }
 
+/// What a code in a 2xx that says that it failed means: the codes and types that OpenAI and its likes use, and HTTP's numbers.
+pub(crate) fn of_code(code: &str) -> Option<Failure> {
+    Some(match code.trim().to_ascii_lowercase().as_str() {
+        "invalid_api_key"
+        | "authentication_error"
+        | "unauthorized_request_error"
+        | "unauthorized"
+        | "permission_error"
+        | "permission_denied"
+        | "forbidden" => Failure::Credentials,
+        "insufficient_quota" | "insufficient_balance" | "billing_error" | "payment_required" => {
+            Failure::Account
+        }
+        "model_not_found" | "not_found_error" | "not_found" => Failure::NotFound,
+        "rate_limit_exceeded" | "rate_limit_error" | "too_many_requests" => {
+            Failure::Busy { retry_after: None }
+        }
+        "overloaded_error" | "overloaded" | "service_unavailable" | "engine_overloaded" => {
+            Failure::Unavailable { retry_after: None }
+        }
+        "invalid_request_error" | "invalid_request" => Failure::Rejected,
+        "server_error" | "api_error" | "internal_error" | "internal_server_error" => Failure::Failed,
+        number => match number.parse::<u16>() {
+            Ok(status @ 400..=599) => of_status(StatusCode::from_u16(status).ok()?, None),
+            _ => return None,
+        },
+    })
+}
+
+/// The operator's further codes of refused content: strings, or numbers as some providers write them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RefusalCodes(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for RefusalCodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Code(String);
+        struct Read;
+        impl serde::de::Visitor<'_> for Read {
+            type Value = Code;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a code: a string or a whole number")
+            }
+
+            fn visit_str<E>(self, code: &str) -> Result<Code, E> {
+                Ok(Code(code.trim().to_owned()))
+            }
+
+            fn visit_i64<E>(self, code: i64) -> Result<Code, E> {
+                Ok(Code(code.to_string()))
+            }
+        }
+        impl<'de> Deserialize<'de> for Code {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Read)
+            }
+        }
+        let codes = Vec::<Code>::deserialize(deserializer)?;
+        Ok(Self(codes.into_iter().map(|code| code.0).collect()))
+    }
+}
+
 /// Tells `chat`'s observer what `upstream` tells.
 #[derive(Debug)]
 pub(crate) struct Bridge {
@@ -188,7 +252,7 @@ mod tests {
             let text = String::from_utf8_lossy(body).into_owned();
             Words { codes: vec![text.clone()], message: Some(text), ..Words::default() }
         }
-        Judge::new(Blotter::new(&["sk-1".into()], []), vec!["our_policy".to_owned()], read)
+        Judge::new(Blotter::new(&["sk-1".into()], []), RefusalCodes(vec!["our_policy".to_owned()]), read)
     }
 
     fn refused(status: u16, body: &'static str) -> ProviderError {

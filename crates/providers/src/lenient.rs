@@ -1,6 +1,10 @@
-//! JSON as providers really write it.
+//! JSON as providers really write it: with trailing commas, numbers in strings, fields of another type than documented.
+//!
+//! A field that may be of any type is read as `Option<Box<RawValue>>` (which `null` leaves empty) and looked at with the functions
+//! here: what is not as expected is as good as not there, and spoils nothing beside it.
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 /// Reads JSON; where it is none, reads it again with trailing commas left out (one provider's samples have them).
 ///
@@ -14,6 +18,37 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_js
         }
         serde_json::from_slice(&without_trailing_commas(json)).map_err(|_| error)
     })
+}
+
+/// A field's value, if it is of this shape.
+pub(crate) fn value<T: DeserializeOwned>(field: Option<&RawValue>) -> Option<T> {
+    field.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// A field's text, if it is a string; perhaps empty.
+pub(crate) fn string(field: Option<&RawValue>) -> Option<String> {
+    value(field)
+}
+
+/// A field's text, if it is a string with something in it, or a number: ids and codes come as both.
+pub(crate) fn word(field: Option<&RawValue>) -> Option<String> {
+    let raw = field?.get();
+    if raw.starts_with('"') {
+        string(field).filter(|text| !text.trim().is_empty())
+    } else {
+        raw.starts_with(|c: char| c.is_ascii_digit() || c == '-').then(|| raw.to_owned())
+    }
+}
+
+/// A field's count, if it is a whole number, also as `121.0` or in a string.
+pub(crate) fn count(field: Option<&RawValue>) -> Option<u64> {
+    let word = word(field)?;
+    let word = word.trim();
+    let whole = match word.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|byte| byte == b'0') => whole,
+        _ => word,
+    };
+    whole.parse().ok()
 }
 
 fn without_trailing_commas(json: &[u8]) -> Vec<u8> {

@@ -12,9 +12,19 @@ pub use config::{BreakerConfig, BuildError, Config, RetryConfig};
 pub use failure::{Cause, Clock, Failure, Refusal};
 
 /// One provider's way out: a pooled client behind the outgoing layers. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upstream {
     config: std::sync::Arc<Config>,
+    script: Option<Script>,
+}
+
+/// Stands in for the whole way out until it is written.
+pub type Script = std::sync::Arc<dyn Fn(Call) -> Result<Response, Failure> + Send + Sync>;
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// How an upstream is doing.
@@ -32,7 +42,13 @@ impl Upstream {
     /// # Errors
     /// The configuration cannot be used.
     pub fn open(config: Config) -> Result<Self, BuildError> {
-        Ok(Self { config: std::sync::Arc::new(config) })
+        Ok(Self { config: std::sync::Arc::new(config), script: None })
+    }
+
+    /// An upstream whose calls this answers.
+    #[must_use]
+    pub fn scripted(config: Config, script: Script) -> Self {
+        Self { config: std::sync::Arc::new(config), script: Some(script) }
     }
 
     /// Makes a call: resolves with the head of a 2xx answer, after as many attempts as it takes and may.
@@ -41,8 +57,7 @@ impl Upstream {
     /// The last attempt's failure.
     #[expect(clippy::unused_async, reason = "to be written")]
     pub async fn send(&self, call: Call) -> Result<Response, Failure> {
-        let _ = (call, &self.config);
-        Err(Failure::Unreachable)
+        self.script.as_ref().map_or(Err(Failure::Unreachable), |script| script(call))
     }
 
     /// How it is doing.

@@ -35,7 +35,9 @@ impl Decoder for Plain {
 /// The pieces of an answer, shown: `a, b, End`.
 async fn read(clean_end: Step, body: Vec<Result<&'static str, upstream::Failure>>, hangs: bool) -> String {
     let driver = Driver {
-        judge: Judge::new(Blotter::new(&[], []), vec![], |_, _| Words::default()),
+        judge: Judge::new(Blotter::new(&[], []), crate::failure::RefusalCodes::default(), |_, _| {
+            Words::default()
+        }),
         health: Arc::default(),
         stream: true,
         bytes_max: 1000,
