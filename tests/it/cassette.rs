@@ -24,6 +24,7 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tower::util::service_fn;
 
 /// A folder of files, read.
 pub(crate) struct Cassette {
@@ -177,18 +178,18 @@ impl Cassette {
     }
 
     /// What the sent calls look like, without secrets and random ids.
-    pub(crate) fn show_sent(&self, sent: &[upstream::Call]) -> String {
+    pub(crate) fn show_sent(&self, sent: &[http::Request<Bytes>]) -> String {
         let mut shown = String::new();
         for call in sent {
-            writeln!(shown, "{} {}", call.method, call.path).unwrap();
-            let mut headers: Vec<_> = call.headers.iter().collect();
+            let target = call.uri().path_and_query().unwrap().as_str();
+            writeln!(shown, "{} {}", call.method(), target.strip_prefix("/base").unwrap()).unwrap();
+            let mut headers: Vec<_> = call.headers().iter().collect();
             headers.sort_by_key(|(name, _)| name.as_str());
             for (name, value) in headers {
                 writeln!(shown, "{name}: {}", value.to_str().unwrap().replace("test-key", "[key]")).unwrap();
             }
-            writeln!(shown, "(repeat: {:?}, headers clock: {})", call.repeat, call.headers_clock).unwrap();
-            if !call.body.is_empty() {
-                let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+            if !call.body().is_empty() {
+                let body: serde_json::Value = serde_json::from_slice(call.body()).unwrap();
                 writeln!(shown, "\n{}", serde_json::to_string_pretty(&body).unwrap()).unwrap();
             }
             shown.push('\n');
@@ -222,7 +223,7 @@ impl Cassette {
 
 /// What was sent and what came of it.
 pub(crate) struct Played {
-    pub(crate) sent: Vec<upstream::Call>,
+    pub(crate) sent: Vec<http::Request<Bytes>>,
     pub(crate) outcome: Vec<Result<Piece, ProviderError>>,
 }
 
@@ -331,6 +332,15 @@ impl Canned {
         Some(Self { status, headers, pieces: vec![Bytes::copy_from_slice(rest)], clean })
     }
 
+    fn response(self) -> http::Response<upstream::Body> {
+        let end = if self.clean { None } else { Some(Err(upstream::Failure::Broken)) };
+        let pieces = self.pieces.into_iter().filter(|piece| !piece.is_empty()).map(Ok).chain(end);
+        let mut response = http::Response::new(upstream::Body::new(stream::iter(pieces)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+
     /// The body in one piece.
     pub(crate) fn body(&self) -> Bytes {
         self.pieces.concat().into()
@@ -350,33 +360,20 @@ pub(crate) fn silent_upstream() -> upstream::Upstream {
 }
 
 /// A way out whose calls are answered in order, and kept.
-fn scripted(responses: Vec<Canned>, sent: Arc<Mutex<Vec<upstream::Call>>>) -> upstream::Upstream {
-    let responses = Mutex::new(responses.into_iter());
-    let answer = move |call: upstream::Call| {
-        sent.lock().unwrap().push(call);
-        let canned = responses.lock().unwrap().next().ok_or(upstream::Failure::Unreachable)?;
-        if !canned.status.is_success() {
-            let seconds =
-                canned.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-            return Err(upstream::Failure::Refused(Box::new(upstream::Refusal {
-                status: canned.status,
-                body: canned.body(),
-                headers: canned.headers,
-                retry_after: seconds.map(Duration::from_secs),
-            })));
-        }
-        let end = if canned.clean { None } else { Some(Err(upstream::Failure::Broken)) };
-        let pieces = canned.pieces.into_iter().filter(|piece| !piece.is_empty()).map(Ok).chain(end);
-        let body = upstream::Body::new(stream::iter(pieces));
-        Ok(upstream::Response { status: canned.status, headers: canned.headers, body })
-    };
-    upstream::Upstream::scripted(config(), Arc::new(answer))
+fn scripted(responses: Vec<Canned>, sent: Arc<Mutex<Vec<http::Request<Bytes>>>>) -> upstream::Upstream {
+    let responses = Arc::new(Mutex::new(responses.into_iter()));
+    let client = upstream::Client::new(service_fn(move |request| {
+        sent.lock().unwrap().push(request);
+        let canned = responses.lock().unwrap().next();
+        std::future::ready(canned.map(Canned::response).ok_or(upstream::Failure::Unreachable))
+    }));
+    upstream::Upstream::with_client(config(), client).unwrap()
 }
 
 fn config() -> upstream::Config {
     upstream::Config {
         name: "test".to_owned(),
-        base_url: "http://provider.invalid/v1".parse().unwrap(),
+        base_url: "http://provider.test/base".parse().unwrap(),
         headers: HeaderMap::new(),
         connect_timeout: Duration::from_secs(5),
         headers_timeout: Duration::from_secs(60),
@@ -390,7 +387,7 @@ fn config() -> upstream::Config {
         },
         breaker: upstream::BreakerConfig {
             window: Duration::from_secs(30),
-            failures: 1.0,
+            failures: 2.0,
             minimum: u32::MAX,
             cool_down: Duration::from_secs(15),
         },
@@ -425,10 +422,34 @@ fn show(outcome: &[Result<Piece, ProviderError>]) -> String {
                 format!("sources {}", serde_json::to_string_pretty(sources).unwrap())
             }
             Ok(piece) => format!("{piece:?}"),
-            Err(error) => format!("error {error:#?}"),
+            Err(error) => show_error(error),
         };
         shown.push_str(&line);
         shown.push('\n');
+    }
+    shown
+}
+
+/// An error, without what it does not say.
+fn show_error(error: &ProviderError) -> String {
+    let mut shown = format!("error {:?}", error.failure);
+    if let Some(status) = error.status {
+        write!(shown, ", status {status}").unwrap();
+    }
+    if error.unsent {
+        shown.push_str(", unsent");
+    }
+    if let Some(message) = &error.message {
+        write!(shown, ", message {message:?}").unwrap();
+    }
+    if let Some(id) = &error.request_id {
+        write!(shown, ", request id {id:?}").unwrap();
+    }
+    if let Some(usage) = &error.usage {
+        write!(shown, ", usage {}", serde_json::to_string(usage).unwrap()).unwrap();
+    }
+    if !error.sources.is_empty() {
+        write!(shown, ", sources {}", serde_json::to_string_pretty(&error.sources).unwrap()).unwrap();
     }
     shown
 }

@@ -1,5 +1,17 @@
-//! One test binary.
+//! One test binary: a file or folder for each part, see `crates/README.md`.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests: a failed expectation is a panic, and nothing here is public"
+)]
 
 mod cassette;
 mod grammar;
 mod providers;
+mod simulator;
+mod upstream;

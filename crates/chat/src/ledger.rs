@@ -28,6 +28,11 @@ pub struct LedgerRow {
     pub usage: Option<Usage>,
 }
 
+impl LedgerRow {
+    /// The outcome of a call that was running when its process ended.
+    pub const INTERRUPTED: &'static str = "interrupted";
+}
+
 /// Which days to sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageRange {

@@ -481,6 +481,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// How it comes by what was said before.
     fn memory(&self) -> Memory;
 
+    /// Whether it asks in the name of the turn's user: only keys that may act as their users (`may = ["act_as_user"]`) may ask it.
+    fn acts_as_user(&self) -> bool {
+        false
+    }
+
     /// Whether it takes images that are embedded in their link (`data:`), not only ones that it can fetch.
     fn takes_data_urls(&self) -> bool {
         false
@@ -489,6 +494,22 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// A new id for a thread, where the gateway makes it: committed to the store before the provider sees it. None where the
     /// provider makes it, or keeps no threads.
     fn new_thread(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it takes images as `data:` URLs, where it takes images at all.
+    fn takes_data_urls(&self) -> bool {
+        false
+    }
+
+    /// Whether it acts in the name of the turn's end user: then the turn must name one, and the key must be allowed to
+    /// ([`crate::Permission::ActAsUser`]).
+    fn acts_as_user(&self) -> bool {
+        false
+    }
+
+    /// Whether a call made now would be refused because the breaker is open, and for how much longer.
+    fn closed_for(&self) -> Option<Duration> {
         None
     }
 

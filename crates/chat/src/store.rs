@@ -477,6 +477,16 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
         update: ThreadUpdate,
     ) -> Result<(), StoreError>;
 
+    /// The turn that the same request made before, if it did, and whether it is kept: a look, which accepts nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    async fn repeat_of(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<(TurnId, bool)>, StoreError>;
+
     /// Accepts a turn: the user's message, the turn, its thread and its idempotency record, all or nothing.
     ///
     /// # Errors
@@ -519,7 +529,8 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::NoTurn`].
     async fn turn(&self, tenant: &TenantId, id: TurnId) -> Result<StoredTurn, StoreError>;
 
-    /// Takes a note of an idempotency key whose turn is not kept; gives back the turn that the same request made before.
+    /// Takes a note of an idempotency key whose turn is not kept. Gives back the turn (and whether it is kept) that the same
+    /// request made before; none when the note is new.
     ///
     /// # Errors
     /// [`StoreError::Conflict`].
@@ -528,7 +539,7 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
         tenant: &TenantId,
         id: TurnId,
         idempotency: Idempotency,
-    ) -> Result<Acceptance, StoreError>;
+    ) -> Result<Option<(TurnId, bool)>, StoreError>;
 
     /// Frees the idempotency key of a turn that is not kept.
     ///

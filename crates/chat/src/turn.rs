@@ -81,15 +81,11 @@ pub enum AttemptOutcome {
 pub enum OtherOutcome {
     /// The other call of a hedge gave the first text.
     Hedged,
-    /// The client stopped the turn while the call ran.
-    Cancelled,
 }
 
 impl AttemptOutcome {
     /// The other call of a hedge gave the first text.
     pub const HEDGED: Self = Self::Other(OtherOutcome::Hedged);
-    /// The client stopped the turn while the call ran.
-    pub const CANCELLED: Self = Self::Other(OtherOutcome::Cancelled);
 
     /// The outcome as clients see it.
     #[must_use]
@@ -97,7 +93,6 @@ impl AttemptOutcome {
         match self {
             Self::Failed(code) => code.as_str(),
             Self::Other(OtherOutcome::Hedged) => "hedged",
-            Self::Other(OtherOutcome::Cancelled) => "cancelled",
         }
     }
 }

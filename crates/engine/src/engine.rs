@@ -1,16 +1,22 @@
 //! The engine: what the server asks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chat::{
-    AssistantName, Caller, ConversationStore, Maintenance, Page, Turn, TurnId, UsageRange, UsageSum, WhenBusy,
+    AssistantName, Caller, ConversationStore, ErrorCode, Maintenance, UsageRange, UsageSum, WhenBusy,
 };
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::registry::Registry;
+use crate::running::Stop;
 use crate::tasks::Tasks;
-use crate::{Ask, AssistantView, Catalog, ProviderView, Reader, Refused};
+use crate::unstored::Unstored;
+use crate::{Ask, AssistantView, Catalog, ProviderView, Reader, Refused, accept};
 
 /// What happens to a turn whose client has left in mid-stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
@@ -61,6 +67,20 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ConversationStore>,
     pub(crate) maintenance: Arc<dyn Maintenance>,
     pub(crate) tasks: Tasks,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) unstored: Unstored,
+    /// Who runs the turns of this process: a name that no other process has.
+    pub(crate) owner: String,
+    /// Cancelled when the store is about to be closed: nothing is tried again after it.
+    pub(crate) closed: CancellationToken,
+    drain_announced: AtomicBool,
+    turns_refused: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn refuses_turns(&self) -> bool {
+        self.turns_refused.load(Ordering::Acquire)
+    }
 }
 
 impl Engine {
@@ -73,23 +93,21 @@ impl Engine {
         maintenance: Arc<dyn Maintenance>,
         tracker: TaskTracker,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             catalog: ArcSwap::new(catalog),
             settings: ArcSwap::from_pointee(settings),
             store,
             maintenance,
             tasks: Tasks::new(tracker),
-        }))
-    }
-
-    /// Settles the turns that were running when the process before this one ended: each becomes `incomplete` or `failed` with the
-    /// text that had been kept. Says how many there were.
-    ///
-    /// # Errors
-    /// The store does not answer.
-    pub async fn settle(&self) -> Result<usize, Refused> {
-        let _ = &self.0.tasks;
-        Ok(0)
+            registry: Arc::new(Registry::default()),
+            unstored: Unstored::default(),
+            owner: uuid::Uuid::now_v7().simple().to_string(),
+            closed: CancellationToken::new(),
+            drain_announced: AtomicBool::new(false),
+            turns_refused: AtomicBool::new(false),
+        });
+        inner.tasks.spawn(crate::unstored::write_until_closed(Arc::clone(&inner)));
+        Self(inner)
     }
 
     /// Accepts a turn, or finds the one that the same request made before, and reads it from its beginning.
@@ -97,36 +115,17 @@ impl Engine {
     /// # Errors
     /// The turn is not accepted: nothing was kept, no provider was asked.
     pub async fn chat(&self, caller: &Caller, ask: Ask) -> Result<Reader, Refused> {
-        let _ = (caller, ask);
-        Err(Refused::new(chat::ErrorCode::Internal, "not written yet"))
-    }
-
-    /// A turn as it stands: with the text so far.
-    ///
-    /// # Errors
-    /// No such turn for this caller.
-    pub async fn turn(&self, caller: &Caller, id: TurnId) -> Result<Arc<Turn>, Refused> {
-        let _ = (caller, id);
-        Err(Refused::new(chat::ErrorCode::TurnNotFound, "there is no such turn"))
-    }
-
-    /// Reads a turn's events after the one numbered `after` (0: from the start); none when `after` is the last one of an ended
-    /// turn.
-    ///
-    /// # Errors
-    /// No such turn for this caller, or it has not reached `after`.
-    pub async fn events(&self, caller: &Caller, id: TurnId, after: u64) -> Result<Option<Reader>, Refused> {
-        let _ = (caller, id, after);
-        Err(Refused::new(chat::ErrorCode::TurnNotFound, "there is no such turn"))
-    }
-
-    /// Stops a running turn and keeps what came; resolves once the end is recorded. One that has ended is left as it is.
-    ///
-    /// # Errors
-    /// No such turn for this caller.
-    pub async fn cancel(&self, caller: &Caller, id: TurnId) -> Result<Arc<Turn>, Refused> {
-        let _ = (caller, id);
-        Err(Refused::new(chat::ErrorCode::TurnNotFound, "there is no such turn"))
+        if let Some(idempotency) = &ask.idempotency
+            && let Some((id, stored)) = self.0.store.repeat_of(&caller.tenant, idempotency).await?
+        {
+            return accept::repeat(&self.0, caller, id, stored).await;
+        }
+        // A task of its own from here on: a client that leaves between the commit and the first event leaves a turn that runs.
+        let (answer, accepted) = oneshot::channel();
+        self.0.tasks.spawn(accept::run(Arc::clone(&self.0), caller.clone(), ask, answer));
+        accepted
+            .await
+            .unwrap_or_else(|_| Err(Refused::new(ErrorCode::Internal, "something went wrong inside")))
     }
 
     /// The assistants that this caller may use.
@@ -142,14 +141,24 @@ impl Engine {
     /// # Errors
     /// No such assistant, or not for this caller.
     pub fn assistant(&self, caller: &Caller, name: &AssistantName) -> Result<AssistantView, Refused> {
-        let _ = (caller, name);
-        Err(Refused::new(chat::ErrorCode::AssistantNotFound, "there is no such assistant"))
+        let catalog = self.0.catalog.load();
+        let known = catalog.assistant(name).filter(|assistant| caller.assistants.allows(&assistant.name));
+        known
+            .map(|assistant| AssistantView::from(assistant.as_ref()))
+            .ok_or_else(|| accept::no_assistant(name))
     }
 
     /// All providers, for admins.
     #[must_use]
     pub fn providers(&self) -> Vec<ProviderView> {
-        Vec::new()
+        let catalog = self.0.catalog.load();
+        let view = |entry: &Arc<crate::ProviderEntry>| ProviderView {
+            name: entry.name.clone(),
+            object: "provider",
+            kind: entry.kind,
+            status: entry.provider.status(),
+        };
+        catalog.providers().iter().map(view).collect()
     }
 
     /// Sums of this tenant's usage.
@@ -173,12 +182,21 @@ impl Engine {
     /// # Errors
     /// Why not.
     pub async fn ready(&self) -> Result<(), Refused> {
+        if self.0.drain_announced.load(Ordering::Acquire) {
+            return Err(draining());
+        }
         Ok(self.0.maintenance.ping().await?)
     }
 
     /// New turns ask this catalog; running ones keep theirs.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.0.catalog.store(catalog);
+    }
+
+    /// The catalog in force.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.catalog.load_full()
     }
 
     /// New turns are run so; running ones go on as they began.
@@ -195,23 +213,52 @@ impl Engine {
     /// How many turns run now.
     #[must_use]
     pub fn running(&self) -> usize {
-        0
+        self.0.registry.len()
     }
 
     /// From now on `ready` says no; turns are still taken.
-    pub fn announce_drain(&self) {}
+    pub fn announce_drain(&self) {
+        self.0.drain_announced.store(true, Ordering::Release);
+    }
 
     /// From now on new turns are refused as `draining`; readers may still come.
-    pub fn refuse_turns(&self) {}
+    pub fn refuse_turns(&self) {
+        self.0.turns_refused.store(true, Ordering::Release);
+    }
 
-    /// Waits for the running turns at most so long, ends the rest `incomplete` (their readers are told), and waits for the store.
+    /// Waits for the running turns at most so long, ends the rest `incomplete` (their readers are told), and waits until the
+    /// store has all of it. Refuses turns from now on.
     pub async fn finish(&self, within: Duration) {
-        let _ = within;
+        /// How long the ends of turns that were cut off may take to be recorded.
+        const RECORDING_MAX: Duration = Duration::from_secs(10);
+        self.refuse_turns();
+        // The end of the wait is no error: what still runs is told to stop below.
+        let _ = tokio::time::timeout(within, self.all_settled()).await;
+        for running in self.0.registry.all() {
+            running.stop(Stop::Drain);
+        }
+        if tokio::time::timeout(RECORDING_MAX, self.all_settled()).await.is_err() {
+            tracing::error!(
+                turns = self.running(),
+                "turns could not be settled in time: they are settled at the next start"
+            );
+        }
+        self.0.closed.cancel();
+        crate::unstored::write(&self.0).await;
+    }
+
+    async fn all_settled(&self) {
+        for running in self.0.registry.all() {
+            running.settled.cancelled().await;
+        }
     }
 }
 
-/// A page without items, as long as nothing is written.
-#[expect(dead_code, reason = "to be written")]
-fn empty<T>() -> Page<T> {
-    Page { items: Vec::new(), next_cursor: None }
+pub(crate) fn draining() -> Refused {
+    let mut refused = Refused::new(
+        ErrorCode::Draining,
+        "the gateway is shutting down: try again, at another instance if there is one",
+    );
+    refused.error.retry_after = Some(1);
+    refused
 }

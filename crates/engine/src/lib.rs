@@ -3,17 +3,30 @@
 //! **The turn is the object; connections only watch it.** [`Engine::chat`] accepts a turn, which is durable from then on, and
 //! gives back a [`Reader`] of its events: one of any number. A task of the engine's own runs the turn to its end, whoever reads.
 
+mod accept;
 mod ask;
+mod call;
 mod catalog;
 mod conversations;
+mod describe;
 mod engine;
+mod lookup;
+mod record;
+mod recover;
 mod refused;
+mod registry;
 mod running;
+mod settle;
+mod sync;
 mod tasks;
+mod thread;
+mod turn;
+mod unstored;
 
 pub use ask::{Ask, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
-pub use conversations::UpstreamConversationView;
+
 pub use engine::{Engine, OnDisconnect, Settings};
 pub use refused::Refused;
 pub use running::{Read, Reader};
+pub use sync::UpstreamConversationView;

@@ -7,7 +7,7 @@ use chat::{ErrorCode, StoreError, TurnError, TurnId};
 #[error("{}: {}", .error.code, .error.message)]
 pub struct Refused {
     /// What the caller sees.
-    pub error: TurnError,
+    pub error: Box<TurnError>,
     /// The turn that it is about.
     pub turn_id: Option<TurnId>,
     /// What the log sees.
@@ -38,7 +38,7 @@ impl Refused {
 
 impl From<TurnError> for Refused {
     fn from(error: TurnError) -> Self {
-        Self { error, turn_id: None, cause: None }
+        Self { error: Box::new(error), turn_id: None, cause: None }
     }
 }
 

@@ -5,14 +5,23 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use chat::{AllowedAssistants, AssistantName, EventLog, EventRef, TenantId, Turn, TurnId, UserId};
+use chat::{AllowedAssistants, AssistantName, EventLog, EventRef, MessageId, TenantId, Turn, TurnId, UserId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How many events one read gives at the most, so that a reader far behind does not hold the log for long.
 const EVENTS_PER_READ_MAX: usize = 256;
+
+/// Why a running turn is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Somebody wants it so.
+    Cancel,
+    /// The process leaves.
+    Drain,
+}
 
 /// A turn that runs here, or that has ended and is still being read.
 #[derive(Debug)]
@@ -23,10 +32,13 @@ pub(crate) struct Running {
     pub(crate) user: Option<UserId>,
     /// The assistant that was asked.
     pub(crate) assistant: AssistantName,
+    /// The id of its reply.
+    pub(crate) reply_id: MessageId,
     /// Whether it is kept in the store.
     pub(crate) stored: bool,
     /// Cancelled when the turn is to stop.
     pub(crate) stop: CancellationToken,
+    stop_reason: OnceLock<Stop>,
     /// Cancelled once the end is in the log and in the store.
     pub(crate) settled: CancellationToken,
     log: Mutex<EventLog>,
@@ -37,14 +49,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(turn: Arc<Turn>, whose: Whose, stored: bool) -> Self {
+    pub(crate) fn new(turn: Arc<Turn>, whose: Whose, reply_id: MessageId, stored: bool) -> Self {
         Self {
             id: turn.id,
             tenant: whose.tenant,
             user: whose.user,
             assistant: whose.assistant,
+            reply_id,
             stored,
             stop: CancellationToken::new(),
+            stop_reason: OnceLock::new(),
             settled: CancellationToken::new(),
             log: Mutex::new(EventLog::started(Arc::clone(&turn))),
             snapshot: Mutex::new(turn),
@@ -55,7 +69,8 @@ impl Running {
 
     /// A turn that ended long ago, with its log as the store kept it.
     pub(crate) fn ended(turn: Arc<Turn>, whose: Whose, log: EventLog) -> Self {
-        let running = Self::new(turn, whose, true);
+        let reply_id = turn.message.as_ref().map_or_else(MessageId::new, |message| message.id);
+        let running = Self::new(turn, whose, reply_id, true);
         *running.lock() = log;
         running.settled.cancel();
         running
@@ -99,6 +114,17 @@ impl Running {
     /// The turn stands so now.
     pub(crate) fn set_snapshot(&self, turn: Arc<Turn>) {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    }
+
+    /// Tells the turn to stop; the first reason stands.
+    pub(crate) fn stop(&self, reason: Stop) {
+        self.stop_reason.get_or_init(|| reason);
+        self.stop.cancel();
+    }
+
+    /// Why it is to stop.
+    pub(crate) fn stop_reason(&self) -> Stop {
+        self.stop_reason.get().copied().unwrap_or(Stop::Cancel)
     }
 
     /// How many connections watch.

@@ -13,6 +13,7 @@
 //! - `blotter`: what may be passed on of a provider's words.
 //! - `credential`: API keys as operators paste them.
 //! - `lenient`: JSON as providers really write it.
+//! - `loose`: fields whose type the providers' documents leave open.
 //! - `section`: a provider's table of the configuration.
 //! - `health`: the last error, for admins.
 
@@ -25,6 +26,7 @@ mod gptunnel;
 mod health;
 mod lenient;
 mod link;
+mod loose;
 mod mygptassistants;
 mod openai;
 mod quote;
@@ -52,8 +54,11 @@ pub struct Kind {
     /// right key. Secrets are `writeOnly`.
     pub settings: fn() -> schemars::Schema,
     /// Makes a provider from its own settings.
-    pub build: fn(toml::Table, Upstream, Context) -> Result<Arc<dyn Provider>, BuildError>,
+    pub build: Build,
 }
+
+/// Makes a provider from its own settings, its way out, and what it is made with beside.
+pub type Build = fn(toml::Table, Upstream, Context) -> Result<Arc<dyn Provider>, BuildError>;
 
 /// What a provider is made with beside its settings and its way out.
 #[derive(Debug, Clone)]

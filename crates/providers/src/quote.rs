@@ -72,7 +72,7 @@ fn push_speaker(text: &mut String, earlier: &HistoryMessage) {
 const NAME_CHARS_MAX: usize = 64;
 
 /// What was said, images as their links.
-fn said(earlier: &HistoryMessage) -> String {
+pub(crate) fn said(earlier: &HistoryMessage) -> String {
     let mut said = String::new();
     for part in &earlier.content.parts {
         match part {

@@ -215,3 +215,32 @@ impl fmt::Debug for Played {
         formatter.debug_struct("Played").field("next", &self.next).field("ending", &self.ending).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::script::Framing;
+
+    #[test]
+    fn single_pieces_wait_for_the_one_before() {
+        let wire = Arc::new(Wire::default());
+        let mut script = Script::new(Media::Text, Framing::OneByte, 0);
+        script.push_text(Kind::Text, None, "ab");
+        script.finish();
+        let rhythm = Rhythm { pace: Pace::Instant, before_text: Duration::ZERO, seed: 0 };
+        let entry = crate::Journal::default().open_for_test();
+        let mut body = Played::new(script, rhythm, Ending::Clean, Arc::clone(&wire), entry);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || match Pin::new(&mut body).poll_frame(&mut context) {
+            Poll::Ready(frame) => frame.map(|frame| frame.unwrap().into_data().unwrap()),
+            Poll::Pending => Some(Bytes::from_static(b"pending")),
+        };
+        assert_eq!(poll().unwrap(), "a");
+        assert_eq!(poll().unwrap(), "pending", "the first byte is not in the kernel yet");
+        wire.flushed();
+        assert_eq!(poll().unwrap(), "b");
+        assert!(poll().is_none());
+    }
+}

@@ -48,6 +48,12 @@ impl Wire {
         self.flushes() > seen
     }
 
+    /// Everything handed over so far has been written.
+    pub(crate) fn flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
     /// Closing the connection will be a reset (RST) instead of an end (FIN).
     pub(crate) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Release);
@@ -160,8 +166,7 @@ impl AsyncWrite for Socket {
         let flushed = Pin::new(&mut this.stream).poll_flush(context);
         if flushed.is_ready() {
             // hyper asks for this once its own buffer is empty, so everything offered so far is in the kernel.
-            this.wire.flushes.fetch_add(1, Ordering::AcqRel);
-            this.wire.waker.wake();
+            this.wire.flushed();
         }
         flushed
     }

@@ -270,11 +270,9 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call() -> Call {
-        Call {
+impl Call {
+    fn for_test() -> Self {
+        Self {
             number: 0,
             provider: "gptunnel",
             method: "POST".to_owned(),
@@ -289,13 +287,26 @@ mod tests {
             usage: None,
         }
     }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// An entry for what is not about the journal.
+    pub(crate) fn open_for_test(&self) -> Entry {
+        self.open(Call::for_test())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn keeps_the_last_calls_and_all_sums() {
         let journal = Journal::default();
-        let mut first = journal.open(call());
+        let mut first = journal.open(Call::for_test());
         for _ in 0..CALLS_MAX {
-            journal.open(call()).end(Outcome::Whole);
+            journal.open(Call::for_test()).end(Outcome::Whole);
         }
         first.end(Outcome::Cut);
         let calls = journal.calls();
@@ -303,7 +314,7 @@ mod tests {
         let totals = journal.totals()["gptunnel"];
         assert_eq!((totals.calls, totals.whole, totals.cut), (CALLS_MAX as u64 + 1, CALLS_MAX as u64, 1));
         journal.clear();
-        drop(journal.open(call()));
+        drop(journal.open(Call::for_test()));
         let calls = journal.calls();
         assert_eq!(calls[0].number, CALLS_MAX as u64 + 2);
         assert_eq!(calls[0].outcome, Outcome::ClientLeft);

@@ -38,7 +38,7 @@
 //! The upstream id chooses what goes wrong: `assistantCode`, the bot's id, `assistantId`, the chatbot's id, `model`. An
 //! id is one or more parts with `+` between them: at most one fault, one framing, any number of shapes, and an ordinary
 //! assistant for the look of it. `-times-N` at the end of a fault or of `flaky-P` limits it to the first N calls of that id. `~label` at
-//! the end of an id makes it another id of the same meaning, with counts of its own. Any other id is unknown to the
+//! the end of a part makes it another id of the same meaning, with counts of its own. Any other id is unknown to the
 //! provider. `N` is a number, `MS` milliseconds, `S` seconds. A JSON answer counts pieces of 24 bytes.
 //!
 //! | id | effect |
@@ -102,39 +102,39 @@
 //!
 //! | provider | id | the answer |
 //! |---|---|---|
-//! | all | `shape-no-memory` | earlier messages are not remembered (gigachat.ai: `memory_size` 0 taken as none [U]) |
-//! | gptunnel | `shape-json` | `stream: true` is ignored and JSON answered [U] |
-//! | gptunnel | `shape-ndjson` | a stream of one JSON document a line [U] |
-//! | gptunnel | `shape-raw-text` | a stream of bare text [U] |
-//! | gptunnel | `shape-no-usage` | no `usage` [O] |
-//! | gptunnel | `shape-2024` | `spendTokenCount`, `historyMessageCount`, no `usage`, no `model` [O] |
-//! | gptunnel | `shape-trailing-comma` | error bodies with the trailing comma of the documentation [D] |
-//! | mygptassistants | `shape-bot-chunks` | `event: chunk` with `bot.text` and `history` [I] |
-//! | mygptassistants | `shape-raw-data` | events whose data is bare text [U] |
-//! | mygptassistants | `shape-raw-text` | a stream of bare text [U] |
-//! | mygptassistants | `shape-no-id` | a stream that never says the `conversationId` [I] |
-//! | mygptassistants | `shape-id-first` | a stream that says the `conversationId` in its first event [U] |
-//! | mygptassistants | `shape-error-null` | `error: null` beside a success [D] |
-//! | mygptassistants | `shape-flat` | `response` at the top of the answer [D] |
-//! | mygptassistants | `shape-error-code` | errors as `{error:{code,message}}` [P] |
-//! | mygptassistants | `shape-error-text` | errors as `{error:text,message,statusCode}` [P] |
-//! | mygptassistants | `shape-error-message` | errors as `{message}` [P] |
-//! | unleash | `shape-flat-message` | `role` and `parts` at the top of a `Message` event [P] |
-//! | unleash | `shape-lower-case` | part types in lower case [P] |
-//! | unleash | `shape-no-full` | no `Full` at the end of a stream [U] |
-//! | unleash | `shape-done` | `[DONE]` at the end of a stream [U] |
-//! | unleash | `shape-no-type` | an answer without `type` [P] |
-//! | unleash | `shape-no-thread` | an answer without `threadId` [U] |
-//! | unleash | `shape-header-id` | the request id in the header alone [O] |
-//! | unleash | `shape-one-based` | `indices` counted from 1 [U] |
-//! | unleash | `shape-2024` | the answer of `POST /chat` of 2024 [P] |
-//! | gigachat | `shape-array` | rows of messages and of documents, mixed [I] |
-//! | gigachat | `shape-documents` | the array of documents of the documentation [D], no answer |
-//! | gigachat | `shape-json-string` | the answer is a JSON string [U] |
-//! | gigachat | `shape-openai-chunks` | a stream of OpenAI's chunks [I] |
-//! | gigachat | `shape-raw-text` | a stream of bare text [I] |
-//! | gigachat | `shape-put-in-json` | `{}` instead of an empty body for a message put in [U] |
-//! | gigachat | `shape-error-object` | errors as `{error:{message}}` [U] |
+//! | all | `shape-no-memory` | earlier messages are not remembered (gigachat.ai: `memory_size` 0 taken as none \[U\]) |
+//! | gptunnel | `shape-json` | `stream: true` is ignored and JSON answered \[U\] |
+//! | gptunnel | `shape-ndjson` | a stream of one JSON document a line \[U\] |
+//! | gptunnel | `shape-raw-text` | a stream of bare text \[U\] |
+//! | gptunnel | `shape-no-usage` | no `usage` \[O\] |
+//! | gptunnel | `shape-2024` | `spendTokenCount`, `historyMessageCount`, no `usage`, no `model` \[O\] |
+//! | gptunnel | `shape-trailing-comma` | error bodies with the trailing comma of the documentation \[D\] |
+//! | mygptassistants | `shape-bot-chunks` | `event: chunk` with `bot.text` and `history` \[I\] |
+//! | mygptassistants | `shape-raw-data` | events whose data is bare text \[U\] |
+//! | mygptassistants | `shape-raw-text` | a stream of bare text \[U\] |
+//! | mygptassistants | `shape-no-id` | a stream that never says the `conversationId` \[I\] |
+//! | mygptassistants | `shape-id-first` | a stream that says the `conversationId` in its first event \[U\] |
+//! | mygptassistants | `shape-error-null` | `error: null` beside a success \[D\] |
+//! | mygptassistants | `shape-flat` | `response` at the top of the answer \[D\] |
+//! | mygptassistants | `shape-error-code` | errors as `{error:{code,message}}` \[P\] |
+//! | mygptassistants | `shape-error-text` | errors as `{error:text,message,statusCode}` \[P\] |
+//! | mygptassistants | `shape-error-message` | errors as `{message}` \[P\] |
+//! | unleash | `shape-flat-message` | `role` and `parts` at the top of a `Message` event \[P\] |
+//! | unleash | `shape-lower-case` | part types in lower case \[P\] |
+//! | unleash | `shape-no-full` | no `Full` at the end of a stream \[U\] |
+//! | unleash | `shape-done` | `[DONE]` at the end of a stream \[U\] |
+//! | unleash | `shape-no-type` | an answer without `type` \[P\] |
+//! | unleash | `shape-no-thread` | an answer without `threadId` \[U\] |
+//! | unleash | `shape-header-id` | the request id in the header alone \[O\] |
+//! | unleash | `shape-one-based` | `indices` counted from 1 \[U\] |
+//! | unleash | `shape-2024` | the answer of `POST /chat` of 2024 \[P\] |
+//! | gigachat | `shape-array` | rows of messages and of documents, mixed \[I\] |
+//! | gigachat | `shape-documents` | the array of documents of the documentation \[D\], no answer |
+//! | gigachat | `shape-json-string` | the answer is a JSON string \[U\] |
+//! | gigachat | `shape-openai-chunks` | a stream of OpenAI's chunks \[I\] |
+//! | gigachat | `shape-raw-text` | a stream of bare text \[I\] |
+//! | gigachat | `shape-put-in-json` | `{}` instead of an empty body for a message put in \[U\] |
+//! | gigachat | `shape-error-object` | errors as `{error:{message}}` \[U\] |
 
 mod body;
 mod chance;

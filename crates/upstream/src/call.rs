@@ -3,13 +3,15 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::breaker::{Outcome, Ticket};
+use crate::permit::Place;
 use crate::{Cause, Failure};
 
 /// Whether a call may be sent again after it can have had an effect.
@@ -117,13 +119,48 @@ impl Response {
 }
 
 /// A body as it comes. Its end is the transfer's own clean end (last chunk, full length, or an orderly close where neither was
-/// given); everything else is an error, which is the last item. Holds the call's place at the upstream until it is dropped.
-pub struct Body(Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>);
+/// given); everything else is an error, which is the last item. Holds the call's place at the upstream until it has ended or is
+/// dropped; dropped before its end, the request is cancelled.
+pub struct Body {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
+    /// A piece that was looked at beforehand.
+    first: Option<Bytes>,
+    ended: bool,
+    /// Both are told of the end here, not each by a stream around this one: a piece should cost one call.
+    place: Option<Place>,
+    ticket: Option<Ticket>,
+}
 
 impl Body {
     /// A body of these pieces.
     pub fn new(pieces: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Self {
-        Self(Box::pin(pieces))
+        Self { pieces: Box::pin(pieces), first: None, ended: false, place: None, ticket: None }
+    }
+
+    /// The first piece, which stays where it is; empty if there is none.
+    pub(crate) async fn peek(&mut self) -> Result<&[u8], Failure> {
+        while self.first.is_none() {
+            match self.next().await.transpose()? {
+                Some(piece) if piece.is_empty() => {}
+                Some(piece) => self.first = Some(piece),
+                None => return Ok(&[]),
+            }
+        }
+        Ok(self.first.as_deref().unwrap_or_default())
+    }
+
+    /// Holds a place until it ends.
+    pub(crate) fn hold(&mut self, place: Place) {
+        self.place = Some(place).filter(|_| !self.ended);
+    }
+
+    /// Tells the breaker how it ends.
+    pub(crate) fn ride(&mut self, ticket: Ticket) {
+        if self.ended {
+            ticket.settle(Outcome::Succeeded, None, None);
+        } else {
+            self.ticket = Some(ticket);
+        }
     }
 }
 
@@ -137,6 +174,23 @@ impl Stream for Body {
     type Item = Result<Bytes, Failure>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(context)
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let item = ready!(self.pieces.as_mut().poll_next(context));
+        if !matches!(item, Some(Ok(_))) {
+            self.ended = true;
+            self.place = None;
+            if let Some(ticket) = self.ticket.take() {
+                match &item {
+                    Some(Err(failure)) => ticket.settle_failure(failure),
+                    _ => ticket.settle(Outcome::Succeeded, None, None),
+                }
+            }
+        }
+        Poll::Ready(item)
     }
 }

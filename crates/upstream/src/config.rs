@@ -1,12 +1,13 @@
 //! What an upstream is made from.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
 /// One provider's connection: where, how long, how often.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The provider as configured, for spans and metrics.
     pub name: String,
@@ -32,6 +33,18 @@ pub struct Config {
     pub proxy: Option<String>,
     /// A PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Config {
+    /// Without URLs, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("host", &self.base_url.host())
+            .field("headers", &self.headers)
+            .field("proxied", &self.proxy.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// When a failed call is sent again.

@@ -164,6 +164,27 @@ impl EventLog {
         }
     }
 
+    /// Says once more what stands: its text in place of all that a reader may have, its citations again where they hold.
+    ///
+    /// Citations stand in the middle of text, so that the text is replaced by its beginning and the rest appended.
+    pub fn say_again(&mut self) {
+        let content = self.content();
+        let mut parts = content.parts.into_iter().peekable();
+        let first = match parts.next_if(|part| matches!(part, Part::Text { .. })) {
+            Some(Part::Text { text }) => text,
+            _ => String::new(),
+        };
+        self.replace(&first);
+        for part in parts {
+            match part {
+                Part::Text { text } => self.delta(&text),
+                Part::Citation { source_ids } => self.cite(source_ids),
+                call @ Part::ToolCall { .. } => self.tool_call(call),
+                Part::Image { .. } => {}
+            }
+        }
+    }
+
     /// Appends a step.
     pub fn progress(&mut self, progress: Progress) {
         self.marks.push(Mark::Progress(Box::new(progress)));
@@ -263,6 +284,22 @@ impl EventLog {
         // Serialising plain data into a string cannot fail.
         slice.marks = serde_json::to_string(&stored).unwrap_or_default();
         slice
+    }
+
+    /// The whole log and the end behind it, for the store: written before any reader is told of the end.
+    #[must_use]
+    pub fn slice_ended(&self) -> LogSlice {
+        let mut slice = self.slice_after(0);
+        if !self.is_ended() && slice.marks.pop() == Some(']') {
+            slice.marks.push_str(if slice.marks.len() > 1 { ",\"z\"]" } else { "\"z\"]" });
+        }
+        slice
+    }
+
+    /// Whether any text was put in another's place: then the log holds more than the reply's text.
+    #[must_use]
+    pub fn has_replacement(&self) -> bool {
+        self.marks.iter().any(|mark| matches!(mark, Mark::Replaced { .. }))
     }
 
     /// Reads a log back from its slices in order. `started` and `ended` are the turn as it was accepted and as it ended.

@@ -114,3 +114,17 @@ fn a_damaged_log_is_an_error_not_a_panic() {
         assert!(EventLog::restore([(text, marks)], &started, None).is_err(), "{marks}");
     }
 }
+
+#[test]
+fn the_end_can_be_stored_before_it_is_told() {
+    let (mut log, started) = sample();
+    let early = log.slice_ended();
+    let end = ended(&log, &started);
+    log.end(Arc::clone(&end));
+    assert_eq!(early, log.slice_after(0));
+    assert_eq!(log.slice_ended(), early, "a second time changes nothing");
+    let empty = EventLog::default().slice_ended();
+    let back =
+        EventLog::restore([(empty.text.as_str(), empty.marks.as_str())], &started, Some(&end)).unwrap();
+    assert!(back.is_ended());
+}

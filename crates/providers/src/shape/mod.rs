@@ -58,18 +58,32 @@ enum Label {
 enum State {
     /// Not decided yet.
     Open,
-    /// One JSON text, unless a whole first line is followed by another one. `line_end`: where the first line ends, once looked at.
-    Json {
-        first_line_seen: bool,
+    /// One JSON text, unless a whole first line is followed by another one.
+    Json(FirstLine),
+    Lines {
+        /// How many pending bytes hold no line end: each is looked at once.
+        searched: usize,
     },
-    Lines,
     Frames(sse::Reader),
     Text,
     /// Nothing more is given.
     Done,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum FirstLine {
+    /// Its end has not come; so many pending bytes hold none.
+    Open { searched: usize },
+    /// It is JSON, and ends at this place of the pending bytes; nothing but blanks came since.
+    Whole { end: usize },
+    /// It proves nothing: the body is one JSON text.
+    Passed,
+}
+
 impl Shape {
+    /// How many blanks may come before anything else: some servers keep a connection alive with them.
+    const BLANKS_MAX: usize = 64 * 1024;
+
     /// A reader of a body with these headers; `bytes_max` bounds a whole body, a frame and a line.
     pub(crate) fn new(headers: &HeaderMap, bytes_max: usize) -> Self {
         let label =
@@ -124,13 +138,13 @@ impl Shape {
         if matches!(self.state, State::Open) {
             self.decide()?;
         }
-        if let State::Json { first_line_seen: false } = self.state {
-            self.look_for_lines();
+        if let State::Json(first) = self.state {
+            self.state = self.look_for_lines(first);
         }
         match &mut self.state {
             State::Open | State::Done => Ok(None),
-            State::Json { .. } => self.whole(),
-            State::Lines => self.line(),
+            State::Json(_) => self.whole(),
+            State::Lines { .. } => self.line(),
             State::Frames(reader) => Ok(reader.next_frame().map_err(|_| Unreadable)?.map(Item::Frame)),
             State::Text => self.text(),
         }
@@ -148,7 +162,7 @@ impl Shape {
         // RS begins each text of `application/json-seq`.
         let body = body.strip_prefix(b"\x1e").unwrap_or(body);
         let Some(&first) = body.first() else {
-            if self.pending.len() > self.bytes_max {
+            if self.pending.len() > Self::BLANKS_MAX {
                 return Err(Unreadable);
             }
             if self.finished {
@@ -170,16 +184,16 @@ impl Shape {
             if open && !self.finished { Begins::Perhaps } else { Begins::No }
         };
         self.state = match (first, self.label) {
-            (b'{' | b'[', Label::JsonLines) => State::Lines,
-            (b'{' | b'[', _) => State::Json { first_line_seen: false },
+            (b'{' | b'[', Label::JsonLines) => State::Lines { searched: 0 },
+            (b'{' | b'[', _) => State::Json(FirstLine::Open { searched: 0 }),
             _ => match (begins(FIELDS), begins(PAGES)) {
                 (Begins::Yes, _) => self.frames(),
                 (_, Begins::Yes) => return Err(Unreadable),
                 (Begins::Perhaps, _) | (_, Begins::Perhaps) => return Ok(()),
                 (Begins::No, Begins::No) => match self.label {
                     Label::EventStream => self.frames(),
-                    Label::Json => State::Json { first_line_seen: true },
-                    Label::JsonLines => State::Lines,
+                    Label::Json => State::Json(FirstLine::Passed),
+                    Label::JsonLines => State::Lines { searched: 0 },
                     Label::Html => return Err(Unreadable),
                     Label::Other => State::Text,
                 },
@@ -198,20 +212,36 @@ impl Shape {
     }
 
     /// One JSON text, or lines of it? They are lines once a whole first line is followed by something.
-    fn look_for_lines(&mut self) {
-        let body = self.pending.strip_prefix(BOM).unwrap_or(&self.pending).trim_ascii_start();
-        let Some(end) = body.iter().position(|byte| *byte == b'\n') else { return };
-        let (first, rest) = body.split_at(end);
-        let rest = rest.trim_ascii_start();
-        let is_line = serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok();
-        if is_line && rest.is_empty() {
-            return;
-        }
-        self.state = if is_line && rest.starts_with(b"{") {
-            State::Lines
-        } else {
-            State::Json { first_line_seen: true }
+    fn look_for_lines(&self, first: FirstLine) -> State {
+        let end = match first {
+            FirstLine::Passed => return State::Json(FirstLine::Passed),
+            FirstLine::Whole { end } => end,
+            FirstLine::Open { searched } => {
+                let begins = self.pending.len().saturating_sub(self.trimmed().len());
+                // Line ends before the first byte are blanks.
+                let from = searched.max(begins);
+                let fresh = self.pending.get(from..).unwrap_or_default();
+                let Some(place) = fresh.iter().position(|byte| *byte == b'\n') else {
+                    return State::Json(FirstLine::Open { searched: self.pending.len() });
+                };
+                let end = from.saturating_add(place);
+                let line = self.pending.get(begins..end).unwrap_or_default();
+                if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err() {
+                    return State::Json(FirstLine::Passed);
+                }
+                end
+            }
         };
+        match self.pending.get(end..).unwrap_or_default().trim_ascii_start().first() {
+            None => State::Json(FirstLine::Whole { end }),
+            Some(b'{') => State::Lines { searched: 0 },
+            Some(_) => State::Json(FirstLine::Passed),
+        }
+    }
+
+    /// The pending bytes without what may stand before the first.
+    fn trimmed(&self) -> &[u8] {
+        self.pending.strip_prefix(BOM).unwrap_or(&self.pending).trim_ascii_start()
     }
 
     fn whole(&mut self) -> Result<Option<Item>, Unreadable> {
@@ -233,12 +263,18 @@ impl Shape {
 
     fn line(&mut self) -> Result<Option<Item>, Unreadable> {
         loop {
-            let line = match self.pending.iter().position(|byte| *byte == b'\n') {
-                Some(end) => self.pending.split_to(end.saturating_add(1)),
+            let State::Lines { searched } = &mut self.state else { return Ok(None) };
+            let fresh = self.pending.get(*searched..).unwrap_or_default();
+            let line = match fresh.iter().position(|byte| *byte == b'\n') {
+                Some(place) => self.pending.split_to(searched.saturating_add(place).saturating_add(1)),
                 None if self.finished && !self.pending.is_empty() => self.pending.split(),
                 None if self.pending.len() > self.bytes_max => return Err(Unreadable),
-                None => return Ok(None),
+                None => {
+                    *searched = self.pending.len();
+                    return Ok(None);
+                }
             };
+            *searched = 0;
             let line = std::str::from_utf8(&line).map_err(|_| Unreadable)?;
             let line =
                 line.trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\u{1e}' | '\u{feff}'));

@@ -1,0 +1,537 @@
+//! From a request to a turn that is durable: who may ask whom, what of it can be done, and the commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, Message,
+    MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
+    StoredThread, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
+    UserId, WhenBusy,
+};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::Refused;
+use crate::ask::{Ask, Prompt};
+use crate::catalog::{Assistant, Catalog};
+use crate::engine::{Inner, OnDisconnect, draining};
+use crate::record::Recorder;
+use crate::registry::Reservation;
+use crate::running::{Left, Reader, Running, Stop, Whose};
+use crate::thread::AskedThread;
+use crate::turn::{Job, Question};
+
+/// How many turns may wait in one conversation.
+const QUEUE_MAX: u32 = 16;
+/// How often a turn looks whether it may begin when the one before it runs in another process.
+const QUEUE_LOOK: Duration = Duration::from_millis(100);
+
+/// Who is asked, and with what.
+struct Plan {
+    /// The assistant asked and its fallbacks that can do what is asked.
+    candidates: Vec<Arc<Assistant>>,
+    asked: Arc<Assistant>,
+    user: Option<UserId>,
+    context_messages: u32,
+    message: Content,
+    earlier: Vec<(Role, Content)>,
+}
+
+/// A turn that is accepted and has its place.
+struct Admitted {
+    running: Arc<Running>,
+    deadline: Instant,
+    /// None when nothing is kept.
+    accepted: Option<Accepted>,
+    unstored_key: Option<String>,
+}
+
+/// The whole life of a turn from its request on. `answer` is told as soon as the turn is accepted, or why it is not.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    caller: Caller,
+    mut ask: Ask,
+    answer: oneshot::Sender<Result<Reader, Refused>>,
+) {
+    let plan = match plan(&inner, &caller, &ask).await {
+        Ok(plan) => plan,
+        Err(refused) => {
+            // Nobody waits for the answer any more when it cannot be sent.
+            let _ = answer.send(Err(refused));
+            return;
+        }
+    };
+    let id = TurnId::new();
+    let reservation = inner.registry.reserve(id);
+    let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
+        Ok(Ok(admitted)) => admitted,
+        Ok(Err((first, stored))) => {
+            let _ = answer.send(repeat(&inner, &caller, first, stored).await);
+            return;
+        }
+        Err(refused) => {
+            let _ = answer.send(Err(refused));
+            return;
+        }
+    };
+    let _ = answer.send(Ok(reader(&inner, &admitted.running, 0, false)));
+    let reply_bytes_max = inner.settings.load().reply_bytes_max;
+    let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
+    let (admitted, recorder) = match wait(&inner, &ask, &plan, admitted, recorder).await {
+        Some(begun) => begun,
+        None => return,
+    };
+    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max);
+    Box::pin(job.run()).await;
+}
+
+/// A reader of a turn that runs or has run here.
+pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, repeated: bool) -> Reader {
+    let cancels = inner.settings.load().on_disconnect == OnDisconnect::Cancel;
+    let left: Option<Left> = (cancels || !running.stored).then(|| {
+        let registry = Arc::clone(&inner.registry);
+        let left: Left = Box::new(move |running| {
+            if running.readers() > 0 {
+                return;
+            }
+            if cancels && !running.read(chat::EventLog::is_ended) {
+                running.stop(Stop::Cancel);
+            }
+            if !running.stored && running.settled.is_cancelled() {
+                registry.remove(running.id);
+            }
+        });
+        left
+    });
+    Reader::new(Arc::clone(running), after, repeated, left)
+}
+
+/// Reads the turn that the same request made before.
+pub(crate) async fn repeat(
+    inner: &Arc<Inner>,
+    caller: &Caller,
+    id: TurnId,
+    stored: bool,
+) -> Result<Reader, Refused> {
+    if let Some(running) = inner.registry.find(id).await {
+        return Ok(reader(inner, &running, 0, true));
+    }
+    if !stored {
+        let mut refused = Refused::new(
+            ErrorCode::ReplyNotKept,
+            "the turn of this Idempotency-Key has ended and was not to be kept (`store` is false)",
+        );
+        refused.turn_id = Some(id);
+        return Err(refused);
+    }
+    let running = crate::lookup::from_store(inner, caller, id).await?;
+    Ok(reader(inner, &running, 0, true))
+}
+
+pub(crate) fn no_assistant(name: &AssistantName) -> Refused {
+    Refused::new(
+        ErrorCode::AssistantNotFound,
+        format!("there is no assistant `{name}`: GET /v1/assistants lists them"),
+    )
+    .about("assistant")
+}
+
+pub(crate) fn not_allowed(name: &AssistantName) -> Refused {
+    Refused::new(ErrorCode::AssistantNotAllowed, format!("this key may not use the assistant `{name}`"))
+        .about("assistant")
+}
+
+pub(crate) fn lacks(permission: Permission) -> Refused {
+    Refused::new(
+        ErrorCode::NotPermitted,
+        format!("this needs a key with `may = [\"{}\"]`", permission.as_str()),
+    )
+}
+
+async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused> {
+    let catalog = inner.catalog.load_full();
+    let conversation = match ask.conversation_id {
+        Some(id) => Some(of_user(caller, inner.store.conversation(&caller.tenant, id).await?)?),
+        None => None,
+    };
+    let name = match (&ask.assistant, &conversation) {
+        (Some(name), _) => name,
+        (None, Some(conversation)) => &conversation.assistant,
+        (None, None) => {
+            return Err(
+                Refused::new(ErrorCode::MissingField, "say whom to ask: `assistant`").about("assistant")
+            );
+        }
+    };
+    let asked = catalog.assistant(name).ok_or_else(|| no_assistant(name))?;
+    let bound = conversation.as_ref().map(|conversation| &conversation.assistant);
+    if let Some(name) = [Some(name), bound].into_iter().flatten().find(|name| !caller.assistants.allows(name))
+    {
+        return Err(not_allowed(name));
+    }
+    let user = user_of(caller, ask, conversation.as_ref())?;
+    let (message, earlier) = match &ask.prompt {
+        Prompt::Message(message) => (message.clone(), Vec::new()),
+        Prompt::Transcript(all) => {
+            let (last, earlier) = all
+                .split_last()
+                .filter(|((role, _), _)| *role == Role::User)
+                .ok_or_else(|| Refused::invalid("messages", "the last message must be the user's"))?;
+            (last.1.clone(), earlier.to_vec())
+        }
+    };
+    can_do(asked, caller, ask, user.as_ref())?;
+    let candidates = candidates(&catalog, asked, caller, ask, user.as_ref());
+    let context_messages = ask.context_messages.unwrap_or_else(|| {
+        candidates.iter().map(|assistant| assistant.context_messages).max().unwrap_or_default()
+    });
+    if inner.refuses_turns() {
+        return Err(draining());
+    }
+    somebody_is_open(&candidates)?;
+    if inner.registry.len() >= inner.settings.load().turns_max {
+        let mut refused =
+            Refused::new(ErrorCode::Overloaded, "the gateway runs as many turns as it can: try again");
+        refused.error.retry_after = Some(1);
+        return Err(refused);
+    }
+    Ok(Plan { candidates, asked: Arc::clone(asked), user, context_messages, message, earlier })
+}
+
+/// A conversation, if the caller's user (a browser's token has one) may see it. Whether the key may use its assistant is another
+/// question.
+pub(crate) fn of_user(caller: &Caller, conversation: Conversation) -> Result<Conversation, Refused> {
+    match &caller.user {
+        Some(user) if conversation.user.as_ref() != Some(user) => Err(StoreError::NoConversation.into()),
+        _ => Ok(conversation),
+    }
+}
+
+fn user_of(
+    caller: &Caller,
+    ask: &Ask,
+    conversation: Option<&Conversation>,
+) -> Result<Option<UserId>, Refused> {
+    let named = match (&caller.user, &ask.user) {
+        (Some(own), Some(other)) if own != other => {
+            return Err(Refused::invalid("user", "this token speaks for another user"));
+        }
+        (Some(own), _) => Some(own),
+        (None, named) => named.as_ref(),
+    };
+    let fixed = conversation.and_then(|conversation| conversation.user.as_ref());
+    match (named, fixed) {
+        (Some(named), Some(fixed)) if named != fixed => Err(StoreError::OtherUser.into()),
+        (named, fixed) => Ok(named.or(fixed).cloned()),
+    }
+}
+
+/// Refuses what the asked assistant cannot do, naming the field.
+fn can_do(assistant: &Assistant, caller: &Caller, ask: &Ask, user: Option<&UserId>) -> Result<(), Refused> {
+    let provider = &assistant.provider.provider;
+    let capabilities = provider.capabilities();
+    let cannot = |field: &str, what: &str| {
+        Refused::new(ErrorCode::Unsupported, format!("the assistant `{}` takes no {what}", assistant.name))
+            .about(field)
+    };
+    let (field, contents): (_, Vec<&Content>) = match &ask.prompt {
+        Prompt::Message(message) => ("message", vec![message]),
+        Prompt::Transcript(all) => ("messages", all.iter().map(|(_, content)| content).collect()),
+    };
+    let mut images = contents.iter().flat_map(|content| content.images()).peekable();
+    if images.peek().is_some() && capabilities.images == Offer::Unsupported {
+        return Err(cannot(field, "images"));
+    }
+    if images.any(is_data_url) && !provider.takes_data_urls() {
+        return Err(cannot(field, "images as `data:` URLs: give a link"));
+    }
+    if ask.search_filters.is_some() && capabilities.search_filters == Offer::Unsupported {
+        return Err(cannot("search_filters", "search filters"));
+    }
+    if provider.acts_as_user() {
+        if !caller.may.has(Permission::ActAsUser) {
+            return Err(lacks(Permission::ActAsUser));
+        }
+        if user.is_none() {
+            let sentence =
+                format!("the assistant `{}` acts in the name of `user`: say who that is", assistant.name);
+            return Err(Refused::new(ErrorCode::MissingField, sentence).about("user"));
+        }
+    }
+    Ok(())
+}
+
+fn is_data_url(url: &str) -> bool {
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+}
+
+/// The asked assistant and those of its fallbacks that can do what is asked: something that is asked for is never dropped in
+/// silence.
+fn candidates(
+    catalog: &Catalog,
+    asked: &Arc<Assistant>,
+    caller: &Caller,
+    ask: &Ask,
+    user: Option<&UserId>,
+) -> Vec<Arc<Assistant>> {
+    let fallbacks = asked.fallback.iter().filter_map(|name| catalog.assistant(name));
+    let able = fallbacks.filter(|assistant| can_do(assistant, caller, ask, user).is_ok());
+    std::iter::once(asked).chain(able).cloned().collect()
+}
+
+/// Refuses at once when every candidate's breaker is open.
+fn somebody_is_open(candidates: &[Arc<Assistant>]) -> Result<(), Refused> {
+    let mut soonest: Option<(Duration, &Arc<Assistant>)> = None;
+    for assistant in candidates {
+        match assistant.provider.provider.closed_for() {
+            None => return Ok(()),
+            Some(wait) if soonest.is_none_or(|(least, _)| wait < least) => soonest = Some((wait, assistant)),
+            Some(_) => {}
+        }
+    }
+    let Some((wait, assistant)) = soonest else { return Ok(()) };
+    let error = chat::ProviderError::new(chat::Failure::BreakerOpen { retry_after: wait });
+    Err(crate::describe::describe(&error, assistant).into())
+}
+
+/// Makes the turn durable, and gives it its place. The inner error is the turn that the same request made before.
+async fn admit(
+    inner: &Arc<Inner>,
+    caller: &Caller,
+    ask: &mut Ask,
+    plan: &Plan,
+    reservation: Reservation,
+    id: TurnId,
+) -> Result<Result<Admitted, (TurnId, bool)>, Refused> {
+    let deadline = Instant::now() + plan.asked.provider.clocks.total;
+    let now = Timestamp::now();
+    let reply_id = MessageId::new();
+    let mut unstored_key = None;
+    let accepted = if ask.store {
+        let new = new_turn(inner, caller, ask, plan, (id, reply_id), now);
+        match inner.store.accept_turn(&caller.tenant, new).await? {
+            Acceptance::Accepted(accepted) => Some(*accepted),
+            Acceptance::Repeat { turn_id, stored } => return Ok(Err((turn_id, stored))),
+        }
+    } else {
+        if let Some(idempotency) = ask.idempotency.take() {
+            unstored_key = Some(idempotency.key.clone());
+            if let Some(first) = inner.store.note_unstored(&caller.tenant, id, idempotency).await? {
+                return Ok(Err(first));
+            }
+        }
+        None
+    };
+    let waits = accepted.as_ref().is_some_and(|accepted| accepted.waits_for.is_some());
+    let status = if waits { TurnStatus::Queued } else { TurnStatus::InProgress };
+    let conversation_id = accepted.as_ref().map(|accepted| accepted.conversation.id);
+    let asked = (plan.asked.name.clone(), plan.asked.provider.name.clone());
+    let mut turn = Turn::accepted(id, status, now, conversation_id, asked);
+    turn.metadata = ask.metadata.clone();
+    let user =
+        accepted.as_ref().map_or_else(|| plan.user.clone(), |accepted| accepted.conversation.user.clone());
+    let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
+    let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, ask.store));
+    reservation.fill(Arc::clone(&running));
+    Ok(Ok(Admitted { running, deadline, accepted, unstored_key }))
+}
+
+fn new_turn(
+    inner: &Inner,
+    caller: &Caller,
+    ask: &mut Ask,
+    plan: &Plan,
+    (id, reply_id): (TurnId, MessageId),
+    now: Timestamp,
+) -> NewTurn {
+    let settings = inner.settings.load();
+    let message = |role: Role, content: Content| NewMessage {
+        id: MessageId::new(),
+        role,
+        author: role.as_str().to_owned(),
+        content,
+        sources: Vec::new(),
+        status: MessageStatus::Completed,
+        created_at: now,
+        upstream_message_id: None,
+    };
+    let target = match ask.conversation_id {
+        Some(id) => TurnTarget::Existing(id),
+        None => TurnTarget::New(Box::new(NewConversation {
+            id: chat::ConversationId::new(),
+            assistant: plan.asked.name.clone(),
+            provider: plan.asked.provider.name.clone(),
+            user: plan.user.clone(),
+            title: None,
+            metadata: chat::Metadata::new(),
+            created_at: now,
+            messages: plan.earlier.iter().map(|(role, content)| message(*role, content.clone())).collect(),
+            thread: None,
+        })),
+    };
+    NewTurn {
+        id,
+        target,
+        assistant: plan.asked.name.clone(),
+        provider: plan.asked.provider.name.clone(),
+        user: plan.user.clone(),
+        key: caller.key,
+        message: message(Role::User, plan.message.clone()),
+        reply_id,
+        metadata: ask.metadata.clone(),
+        when_busy: ask.when_busy.unwrap_or(settings.when_busy),
+        queue_max: QUEUE_MAX,
+        idempotency: ask.idempotency.take(),
+        thread: thread_seed(&plan.asked),
+        context_messages: plan.context_messages,
+        request: String::new(),
+        owner: inner.owner.clone(),
+        created_at: now,
+    }
+}
+
+/// The thread of an assistant whose provider keeps threads.
+pub(crate) fn thread_seed(assistant: &Assistant) -> Option<ThreadSeed> {
+    let keeps = matches!(assistant.provider.provider.memory(), chat::Memory::Thread { .. });
+    keeps.then(|| ThreadSeed {
+        assistant: assistant.name.clone(),
+        upstream_id: assistant.upstream_id.clone(),
+        fresh_id: assistant.provider.provider.new_thread(),
+    })
+}
+
+/// How a turn's wait came out when it does not begin.
+enum NotBegun {
+    Cancelled,
+    Drained,
+    OutOfTime,
+}
+
+/// Lets a queued turn wait until it may begin. None when it ended before: its end is recorded then.
+async fn wait(
+    inner: &Arc<Inner>,
+    ask: &Ask,
+    plan: &Plan,
+    mut admitted: Admitted,
+    recorder: Recorder,
+) -> Option<(Admitted, Recorder)> {
+    let Some(mut before) = admitted.accepted.as_ref().and_then(|accepted| accepted.waits_for) else {
+        return Some((admitted, recorder));
+    };
+    let running = Arc::clone(&admitted.running);
+    let interrupts = ask.when_busy.unwrap_or(inner.settings.load().when_busy) == WhenBusy::Interrupt;
+    let not_begun = loop {
+        let ahead = inner.registry.find(before).await;
+        if let Some(ahead) = ahead.as_ref().filter(|_| interrupts) {
+            ahead.stop(Stop::Cancel);
+        }
+        tokio::select! {
+            biased;
+            () = running.stop.cancelled() => {
+                break if running.stop_reason() == Stop::Drain { NotBegun::Drained } else { NotBegun::Cancelled };
+            }
+            () = tokio::time::sleep_until(admitted.deadline) => break NotBegun::OutOfTime,
+            () = settled_or_a_while(ahead) => {}
+        }
+        let seed = thread_seed(&plan.asked);
+        match inner.store.begin_turn(&running.tenant, running.id, seed, plan.context_messages).await {
+            Ok(begun) => {
+                let mut turn = running.snapshot().as_ref().clone();
+                turn.status = TurnStatus::InProgress;
+                running.set_snapshot(Arc::new(turn));
+                admitted.accepted = Some(begun);
+                return Some((admitted, recorder));
+            }
+            Err(StoreError::Busy { running: other }) => before = other,
+            Err(StoreError::NoTurn) => running.stop(Stop::Cancel),
+            Err(cause) => {
+                tracing::warn!(turn.id = %running.id, error = %cause, "a queued turn could not begin, trying again");
+                tokio::time::sleep(QUEUE_LOOK).await;
+            }
+        }
+    };
+    end_unbegun(&running, recorder, not_begun).await;
+    None
+}
+
+async fn settled_or_a_while(ahead: Option<Arc<Running>>) {
+    match ahead {
+        Some(ahead) => ahead.settled.cancelled().await,
+        None => tokio::time::sleep(QUEUE_LOOK).await,
+    }
+}
+
+async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) {
+    let mut turn = running.snapshot().as_ref().clone();
+    (turn.status, turn.error) = match why {
+        NotBegun::Cancelled => (TurnStatus::Cancelled, None),
+        NotBegun::Drained => {
+            let error =
+                TurnError::new(ErrorCode::Draining, "the gateway was shut down while the turn waited");
+            (TurnStatus::Failed, Some(error))
+        }
+        NotBegun::OutOfTime => {
+            let error = TurnError::new(
+                ErrorCode::TotalTimeout,
+                "the turn waited longer than `total_timeout` for the one before it",
+            );
+            (TurnStatus::Failed, Some(error))
+        }
+    };
+    turn.completed_at = Some(Timestamp::now());
+    let free = turn.status == TurnStatus::Failed;
+    recorder.end(running, turn, ThreadUpdate::Untouched, Vec::new(), free).await;
+}
+
+/// What an earlier message is to a provider.
+pub(crate) fn told(message: Message) -> (i64, HistoryMessage) {
+    let told = HistoryMessage { role: message.role, author: message.author, content: message.content };
+    (message.position, told)
+}
+
+fn job(
+    caller: Caller,
+    ask: Ask,
+    plan: Plan,
+    admitted: Admitted,
+    recorder: Recorder,
+    reply_bytes_max: usize,
+) -> Job {
+    let own_context = ask.context_messages.unwrap_or(plan.asked.context_messages);
+    let (history, thread, position): (Vec<_>, Option<StoredThread>, i64) = match admitted.accepted {
+        Some(accepted) => {
+            (accepted.history.into_iter().map(told).collect(), accepted.thread, accepted.position)
+        }
+        None => {
+            let number = |(place, (role, content)): (usize, &(Role, Content))| {
+                let author = role.as_str().to_owned();
+                let position = i64::try_from(place).unwrap_or(i64::MAX).saturating_add(1);
+                (position, HistoryMessage { role: *role, author, content: content.clone() })
+            };
+            let history: Vec<_> = plan.earlier.iter().enumerate().map(number).collect();
+            let position = i64::try_from(history.len()).unwrap_or(i64::MAX).saturating_add(1);
+            (history, None, position)
+        }
+    };
+    Job {
+        running: admitted.running,
+        caller,
+        thread: AskedThread::new(&plan.asked, own_context, thread, position),
+        candidates: plan.candidates,
+        question: Question {
+            history,
+            message: plan.message,
+            user: plan.user,
+            context_messages: ask.context_messages,
+            search_filters: ask.search_filters,
+            metadata: ask.metadata,
+            stream: ask.stream,
+            extension: ask.extension,
+        },
+        reply_bytes_max,
+        deadline: admitted.deadline,
+        recorder,
+        lease: ask.lease,
+    }
+}

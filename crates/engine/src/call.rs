@@ -1,0 +1,250 @@
+//! One call of one assistant's provider: its pieces, its clocks, what it told of itself.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chat::{
+    AttemptObserver, AttemptReport, Clock, Emulated, Failure, FinishReason, Piece, PieceStream,
+    ProviderError, Request, Timestamp, UpstreamIds, Usage,
+};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::catalog::Assistant;
+
+/// What happens next in a call.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An attempt failed, and another follows.
+    Retry(AttemptReport),
+    /// A piece of the answer, other than an end or a fact.
+    Piece(Piece),
+    /// The answer is whole, or the provider said why it is not.
+    End(Option<FinishReason>),
+    /// It failed for good.
+    Failed(ProviderError),
+}
+
+/// What a call told of itself, beside text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    pub(crate) model: Option<String>,
+    pub(crate) upstream: UpstreamIds,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) emulated: Vec<Emulated>,
+    /// The provider's id of its thread, where it made one.
+    pub(crate) thread: Option<String>,
+}
+
+/// Attempts as the provider reports them, until the turn's task looks.
+#[derive(Debug, Default)]
+struct Reports {
+    state: Mutex<ReportState>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct ReportState {
+    /// When the attempt under way was sent; none while nothing is under way.
+    began: Option<Instant>,
+    /// An attempt was sent since the last look.
+    restarted: bool,
+    failed: Vec<AttemptReport>,
+}
+
+impl Reports {
+    fn with<T>(&self, change: impl FnOnce(&mut ReportState) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AttemptObserver for Reports {
+    fn began(&self) {
+        self.with(|state| {
+            state.began = Some(Instant::now());
+            state.restarted = true;
+        });
+        self.news.notify_one();
+    }
+
+    fn failed(&self, report: AttemptReport) {
+        self.with(|state| {
+            state.began = None;
+            state.failed.push(report);
+        });
+        self.news.notify_one();
+    }
+}
+
+enum State {
+    Starting(BoxFuture<'static, Result<PieceStream, ProviderError>>),
+    Streaming(PieceStream),
+    Over,
+}
+
+/// A call under way. Dropping it abandons it.
+pub(crate) struct Call {
+    pub(crate) assistant: Arc<Assistant>,
+    /// Whether it is the assistant that the turn asked, whose thread is the conversation's.
+    pub(crate) is_asked: bool,
+    pub(crate) facts: Facts,
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// Whether text (or a tool call) has come from it.
+    pub(crate) has_text: bool,
+    made: Instant,
+    reports: Arc<Reports>,
+    state: State,
+    /// The end, until all reports before it are told.
+    last: Option<Step>,
+    /// The clock to the first text; none once there is text or while nothing is under way.
+    first_text: Option<Pin<Box<Sleep>>>,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("assistant", &self.assistant.name).finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// Makes the call that `request` describes, once the observer is in it.
+    pub(crate) fn new(
+        assistant: Arc<Assistant>,
+        is_asked: bool,
+        request: impl FnOnce(Arc<dyn AttemptObserver>) -> Request,
+    ) -> Self {
+        let reports = Arc::new(Reports::default());
+        let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
+        let provider = Arc::clone(&assistant.provider.provider);
+        let starting = async move { provider.answer(request).await }.boxed();
+        Self {
+            assistant,
+            is_asked,
+            facts: Facts::default(),
+            at: Timestamp::now(),
+            has_text: false,
+            made: Instant::now(),
+            reports,
+            state: State::Starting(starting),
+            last: None,
+            first_text: None,
+        }
+    }
+
+    /// How long the attempt under way has taken, or the whole call where no attempt was reported.
+    pub(crate) fn duration(&self) -> Duration {
+        self.reports.with(|state| state.began).unwrap_or(self.made).elapsed()
+    }
+
+    /// Whether an attempt has been sent and not been reported as failed: then it belongs in the ledger, whatever becomes of it.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.reports.with(|state| state.began.is_some()) || matches!(self.state, State::Streaming(_))
+    }
+
+    /// What happens next. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Step {
+        loop {
+            // Reports come first: one that arrived with the end is not to be lost behind it.
+            if let Some(step) = self.reported().or_else(|| self.last.take()) {
+                return step;
+            }
+            let Some(step) = self.advance().await else { continue };
+            match step {
+                Step::Piece(piece) => {
+                    if let Some(piece) = self.note(piece) {
+                        return Step::Piece(piece);
+                    }
+                }
+                Step::End(_) | Step::Failed(_) => {
+                    self.state = State::Over;
+                    self.last = Some(step);
+                }
+                Step::Retry(_) => return step,
+            }
+        }
+    }
+
+    /// The next report of a failed attempt; sets the clock to the first text by the attempt under way.
+    fn reported(&mut self) -> Option<Step> {
+        let (failed, restarted, began) = self.reports.with(|state| {
+            let failed = if state.failed.is_empty() { None } else { Some(state.failed.remove(0)) };
+            (failed, std::mem::take(&mut state.restarted), state.began)
+        });
+        if self.has_text || began.is_none() {
+            self.first_text = None;
+        } else if let Some(began) = began.filter(|_| restarted) {
+            let limit = self.assistant.provider.clocks.first_text;
+            self.first_text = began.checked_add(limit).map(|at| Box::pin(tokio::time::sleep_until(at)));
+        }
+        failed.map(Step::Retry)
+    }
+
+    /// Waits for the provider, a report or the clock; none when only a report came.
+    async fn advance(&mut self) -> Option<Step> {
+        let first_text = async {
+            match self.first_text.as_mut() {
+                Some(sleep) => sleep.await,
+                None => std::future::pending().await,
+            }
+        };
+        match &mut self.state {
+            State::Starting(starting) => tokio::select! {
+                biased;
+                answer = starting => match answer {
+                    Ok(stream) => {
+                        self.state = State::Streaming(stream);
+                        None
+                    }
+                    Err(error) => Some(Step::Failed(error)),
+                },
+                () = self.reports.news.notified() => None,
+                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+            },
+            State::Streaming(stream) => tokio::select! {
+                biased;
+                piece = stream.next() => Some(match piece {
+                    Some(Ok(Piece::End(finish))) => Step::End(finish),
+                    Some(Ok(piece)) => Step::Piece(piece),
+                    Some(Err(error)) => Step::Failed(error),
+                    // A stream without an end has broken off, whatever the provider's code thinks of it.
+                    None => Step::Failed(Failure::Protocol.into()),
+                }),
+                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+            },
+            State::Over => Some(Step::Failed(Failure::Protocol.into())),
+        }
+    }
+
+    /// Keeps facts; gives back what is not one.
+    fn note(&mut self, piece: Piece) -> Option<Piece> {
+        match piece {
+            Piece::Model(model) => self.facts.model = Some(model),
+            Piece::Upstream(ids) => self.facts.upstream.merge(ids),
+            Piece::Usage(usage) => self.facts.usage.get_or_insert_default().merge(usage),
+            Piece::Thread(id) => self.facts.thread = Some(id),
+            Piece::Emulated(what) => {
+                if let Err(place) = self.facts.emulated.binary_search(&what) {
+                    self.facts.emulated.insert(place, what);
+                }
+            }
+            Piece::Text(text) if text.is_empty() => {}
+            Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_) => {
+                self.has_text = true;
+                self.first_text = None;
+                return Some(piece);
+            }
+            Piece::Sources(_)
+            | Piece::Citation(_)
+            | Piece::Progress(_)
+            | Piece::Extension(_)
+            | Piece::End(_) => {
+                return Some(piece);
+            }
+        }
+        None
+    }
+}

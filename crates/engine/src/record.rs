@@ -1,0 +1,240 @@
+//! What is written of a turn, and when: its acceptance, a checkpoint at least once a second while text comes, its end exactly once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{
+    Attempt, Checkpoint, Content, LedgerRow, MessageId, StoreError, TenantId, ThreadUpdate, Timestamp, Turn,
+    TurnEnd, TurnId, TurnMessage,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::Sleep;
+use tracing::{error, warn};
+
+use crate::engine::Inner;
+use crate::running::{Running, Stop};
+
+/// How long text may wait for its checkpoint: with the time that a commit takes, well below the second that is promised.
+const CHECKPOINT_AFTER: Duration = Duration::from_millis(400);
+/// How many event numbers a checkpoint sets aside: a turn that has used them up waits for the next checkpoint.
+pub(crate) const RESERVED_SEQ: u64 = 1_000_000;
+/// How often the end is tried before the readers are told of it although the store has not taken it yet.
+const END_TRIES_BEFORE_TELLING: u32 = 4;
+/// The longest pause between two tries to record an end.
+const END_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Writes one turn.
+pub(crate) struct Recorder {
+    inner: Arc<Inner>,
+    tenant: TenantId,
+    id: TurnId,
+    reply_id: MessageId,
+    stored: bool,
+    /// The idempotency key of a turn that is not kept.
+    unstored_key: Option<String>,
+    due: Option<Pin<Box<Sleep>>>,
+    writing: Option<(BoxFuture<'static, Result<(), StoreError>>, Mark)>,
+    kept: Mark,
+    calls: Calls,
+}
+
+/// How far something is written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    seq: u64,
+    rows: usize,
+    reserved: u64,
+}
+
+/// The turn's calls as the store should know them.
+#[derive(Debug, Default)]
+struct Calls {
+    ended: Vec<LedgerRow>,
+    in_flight: Vec<LedgerRow>,
+    attempts: Vec<Attempt>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("turn", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new(inner: Arc<Inner>, running: &Running, unstored_key: Option<String>) -> Self {
+        Self {
+            inner,
+            tenant: running.tenant.clone(),
+            id: running.id,
+            reply_id: running.reply_id,
+            stored: running.stored,
+            unstored_key,
+            due: None,
+            writing: None,
+            kept: Mark { seq: 0, rows: 0, reserved: RESERVED_SEQ },
+            calls: Calls::default(),
+        }
+    }
+
+    /// The reply, as the turn shows it.
+    pub(crate) fn message(&self, content: Content, created_at: Timestamp) -> TurnMessage {
+        TurnMessage { id: self.reply_id, content, created_at }
+    }
+
+    /// Something was written to the log.
+    pub(crate) fn news(&mut self) {
+        if self.stored && self.due.is_none() {
+            self.due = Some(Box::pin(tokio::time::sleep(CHECKPOINT_AFTER)));
+        }
+    }
+
+    /// Calls have ended or begun. The first call of a turn needs no note: it is implied by the acceptance.
+    pub(crate) fn calls(&mut self, ended: &[LedgerRow], in_flight: Vec<LedgerRow>, attempts: &[Attempt]) {
+        if !self.stored || (ended.is_empty() && in_flight.len() < 2 && attempts.is_empty()) {
+            return;
+        }
+        self.calls = Calls { ended: ended.to_vec(), in_flight, attempts: attempts.to_vec() };
+        self.due = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+    }
+
+    /// Whether there is an event number left to give out.
+    pub(crate) fn has_room(&self, running: &Running) -> bool {
+        // A piece makes a handful of events at the most.
+        !self.stored || running.read(chat::EventLog::last_seq).saturating_add(16) < self.kept.reserved
+    }
+
+    /// Writes checkpoints when they are due; resolves when one is written. Dropping the future loses nothing.
+    pub(crate) async fn keep(&mut self, running: &Running) {
+        loop {
+            if let Some((writing, mark)) = &mut self.writing {
+                let (result, mark) = (writing.await, *mark);
+                self.writing = None;
+                self.written(result, mark, running);
+                return;
+            }
+            match &mut self.due {
+                Some(due) => due.await,
+                None => std::future::pending().await,
+            }
+            self.due = None;
+            self.begin(running);
+        }
+    }
+
+    fn begin(&mut self, running: &Running) {
+        let (slice, last_seq) = running.read(|log| (log.slice_after(self.kept.seq), log.last_seq()));
+        let reserved_seq = last_seq.saturating_add(RESERVED_SEQ);
+        let mark = Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq };
+        let checkpoint = Checkpoint {
+            slice,
+            reserved_seq,
+            last_seq,
+            ledger: self.calls.ended.get(self.kept.rows..).unwrap_or_default().to_vec(),
+            in_flight: self.calls.in_flight.clone(),
+            attempts: serde_json::to_string(&self.calls.attempts).unwrap_or_default(),
+            upstream: String::new(),
+        };
+        let (inner, tenant, id) = (Arc::clone(&self.inner), self.tenant.clone(), self.id);
+        let writing = async move { inner.store.checkpoint(&tenant, id, &inner.owner, checkpoint).await };
+        self.writing = Some((writing.boxed(), mark));
+    }
+
+    fn written(&mut self, result: Result<(), StoreError>, mark: Mark, running: &Running) {
+        match result {
+            Ok(()) => self.kept = mark,
+            // Erased, or taken over by another process: whatever comes is nobody's any more.
+            Err(StoreError::NoTurn | StoreError::Fenced) => running.stop(Stop::Cancel),
+            Err(cause) => {
+                warn!(turn.id = %self.id, error = %cause, "a checkpoint could not be written, the turn goes on");
+                self.news();
+            }
+        }
+    }
+
+    /// Records the end, tells the readers, and gives the turn's place free.
+    pub(crate) async fn end(
+        mut self,
+        running: &Arc<Running>,
+        turn: Turn,
+        thread: ThreadUpdate,
+        rows: Vec<LedgerRow>,
+        free_idempotency: bool,
+    ) {
+        if let Some((writing, mark)) = self.writing.take() {
+            let result = writing.await;
+            self.written(result, mark, running);
+        }
+        let Self { inner, tenant, id, stored, unstored_key, kept, .. } = self;
+        let turn = Arc::new(turn);
+        if stored {
+            let (mut log, log_text_is_reply) =
+                running.read(|log| (log.slice_ended(), !log.has_replacement()));
+            if log_text_is_reply {
+                log.text = String::new();
+            }
+            let ledger = rows.get(kept.rows..).unwrap_or_default().to_vec();
+            let end = TurnEnd {
+                turn: turn.as_ref().clone(),
+                log,
+                log_text_is_reply,
+                thread,
+                ledger,
+                free_idempotency,
+                owner: inner.owner.clone(),
+            };
+            record_end(&inner, &tenant, running, &turn, end).await;
+        } else {
+            inner.unstored.add(rows);
+            if let Some(key) = unstored_key.as_deref().filter(|_| free_idempotency)
+                && let Err(cause) = inner.store.free_unstored(&tenant, key).await
+            {
+                warn!(turn.id = %id, error = %cause, "an idempotency key could not be freed");
+            }
+            tell(running, &turn);
+        }
+        running.settled.cancel();
+        if stored || running.readers() == 0 {
+            inner.registry.remove(id);
+        }
+    }
+}
+
+/// Tries until the store has the end, and tells the readers: at once when it is recorded, after a while all the same.
+async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &Arc<Turn>, end: TurnEnd) {
+    let mut tries: u32 = 0;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match inner.store.end_turn(tenant, end.clone()).await {
+            Ok(()) | Err(StoreError::NoTurn) => break,
+            Err(StoreError::Fenced) => {
+                error!(turn.id = %turn.id, "another process has taken the turn over: its end is not ours to record");
+                break;
+            }
+            Err(cause) => {
+                tries = tries.saturating_add(1);
+                if tries == END_TRIES_BEFORE_TELLING {
+                    error!(turn.id = %turn.id, error = %cause, "the end of a turn could not be recorded, trying on");
+                    tell(running, turn);
+                }
+                if inner.closed.is_cancelled() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(END_PAUSE_MAX);
+            }
+        }
+    }
+    tell(running, turn);
+}
+
+/// Writes the end to the log, once.
+fn tell(running: &Running, turn: &Arc<Turn>) {
+    running.set_snapshot(Arc::clone(turn));
+    running.write(|log| {
+        if !log.is_ended() {
+            log.end(Arc::clone(turn));
+        }
+    });
+}

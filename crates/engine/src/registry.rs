@@ -1,0 +1,77 @@
+//! The turns that run here. A turn has its place from before it is accepted, so that a repeat of its request finds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chat::TurnId;
+use tokio::sync::watch;
+
+use crate::running::Running;
+
+type Place = watch::Receiver<Option<Arc<Running>>>;
+
+/// The turns that run here, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    places: Mutex<HashMap<TurnId, Place>>,
+}
+
+/// A place for a turn that is about to be accepted. Dropped without being filled, it is free again.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    registry: Arc<Registry>,
+    id: TurnId,
+    fill: watch::Sender<Option<Arc<Running>>>,
+    filled: bool,
+}
+
+impl Registry {
+    /// A place for this turn.
+    pub(crate) fn reserve(self: &Arc<Self>, id: TurnId) -> Reservation {
+        let (fill, place) = watch::channel(None);
+        self.lock().insert(id, place);
+        Reservation { registry: Arc::clone(self), id, fill, filled: false }
+    }
+
+    /// The turn, once it is accepted; none when it does not run here.
+    pub(crate) async fn find(&self, id: TurnId) -> Option<Arc<Running>> {
+        let mut place = self.lock().get(&id)?.clone();
+        let found = place.wait_for(Option::is_some).await.ok()?;
+        found.clone()
+    }
+
+    /// Forgets a turn.
+    pub(crate) fn remove(&self, id: TurnId) {
+        self.lock().remove(&id);
+    }
+
+    /// All that run here.
+    pub(crate) fn all(&self) -> Vec<Arc<Running>> {
+        self.lock().values().filter_map(|place| place.borrow().clone()).collect()
+    }
+
+    /// How many there are, those about to be accepted included.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TurnId, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    /// The turn is accepted: whoever waits for it finds it.
+    pub(crate) fn fill(mut self, running: Arc<Running>) {
+        self.filled = true;
+        self.fill.send_replace(Some(running));
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.registry.remove(self.id);
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! The whole life of a turn: ask, follow, recover, end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{
+    Attempt, AttemptOutcome, Caller, Clock, Content, Effect, ErrorCode, Failure, FinishReason,
+    HistoryMessage, Lease, LedgerRow, Metadata, Piece, Progress, ProviderError, Request, Thread, Timestamp,
+    Turn, TurnError, TurnStatus, UserId,
+};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, Sleep};
+
+use crate::call::{Call, Facts, Step};
+use crate::catalog::Assistant;
+use crate::describe::{describe, worse};
+use crate::record::Recorder;
+use crate::recover::Writing;
+use crate::running::{Running, Stop};
+use crate::thread::AskedThread;
+
+/// What every call of the turn is given, beside what depends on the assistant.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) history: Vec<(i64, HistoryMessage)>,
+    pub(crate) message: Content,
+    pub(crate) user: Option<UserId>,
+    pub(crate) context_messages: Option<u32>,
+    pub(crate) search_filters: Option<Arc<RawValue>>,
+    pub(crate) metadata: Metadata,
+    pub(crate) stream: bool,
+    pub(crate) extension: Option<Arc<RawValue>>,
+}
+
+/// A turn that is accepted and runs.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) running: Arc<Running>,
+    pub(crate) caller: Caller,
+    /// The assistant asked and, behind it, its fallbacks that can do what is asked.
+    pub(crate) candidates: Vec<Arc<Assistant>>,
+    pub(crate) question: Question,
+    pub(crate) thread: AskedThread,
+    pub(crate) reply_bytes_max: usize,
+    pub(crate) deadline: Instant,
+    pub(crate) recorder: Recorder,
+    pub(crate) lease: Option<Box<dyn Lease>>,
+}
+
+/// A call under way and how its pieces are written.
+#[derive(Debug)]
+struct Active {
+    call: Call,
+    writing: Writing,
+}
+
+/// How the turn comes to its end.
+enum Ending {
+    /// A call is whole, or stopped short by its own word.
+    Whole(Option<FinishReason>),
+    /// No call gave a whole answer.
+    Broken(TurnError),
+    /// It was stopped.
+    Stopped(Stop),
+}
+
+/// What one round of waiting brought.
+enum Next {
+    Stopped,
+    Deadline,
+    Kept,
+    Hedge,
+    Step(usize, Step),
+}
+
+/// The turn while it runs.
+struct Life {
+    job: Job,
+    active: Vec<Active>,
+    next_candidate: usize,
+    attempts: Vec<Attempt>,
+    /// The worst failure so far that a client should know of.
+    error: Option<(TurnError, bool)>,
+    /// Who wrote the text that stands.
+    author: Option<(Arc<Assistant>, Facts)>,
+    hedge: Option<Pin<Box<Sleep>>>,
+    ledger: Ledger,
+    /// Some call may have done something at its provider.
+    effect: Effect,
+}
+
+/// Numbers the turn's calls and keeps their rows until the store has them.
+#[derive(Debug, Default)]
+struct Ledger {
+    next: u32,
+    all: Vec<LedgerRow>,
+}
+
+impl Job {
+    /// Runs the turn to its end.
+    pub(crate) async fn run(self) {
+        let mut life = Life {
+            job: self,
+            active: Vec::new(),
+            next_candidate: 0,
+            attempts: Vec::new(),
+            error: None,
+            author: None,
+            hedge: None,
+            ledger: Ledger::default(),
+            effect: Effect::None,
+        };
+        let ending = life.live().await;
+        life.end(ending).await;
+    }
+}
+
+impl Life {
+    async fn live(&mut self) -> Ending {
+        let deadline = tokio::time::sleep_until(self.job.deadline);
+        let stop = self.job.running.stop.clone();
+        let stopped = stop.cancelled();
+        tokio::pin!(deadline, stopped);
+        self.ask_next();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut stopped => Next::Stopped,
+                () = &mut deadline => Next::Deadline,
+                () = self.job.recorder.keep(&self.job.running) => Next::Kept,
+                () = due(&mut self.hedge) => Next::Hedge,
+                (index, step) = step_of(&mut self.active), if self.job.recorder.has_room(&self.job.running) => {
+                    Next::Step(index, step)
+                }
+            };
+            let ending = match next {
+                Next::Kept => None,
+                Next::Stopped => Some(Ending::Stopped(self.job.running.stop_reason())),
+                Next::Deadline => Some(self.out_of_time()),
+                Next::Hedge => {
+                    self.hedge = None;
+                    self.ask_next();
+                    None
+                }
+                Next::Step(index, step) => self.take(index, step),
+            };
+            if let Some(ending) = ending {
+                return ending;
+            }
+            if self.active.is_empty() && !self.ask_next() {
+                return Ending::Broken(self.final_error());
+            }
+        }
+    }
+
+    /// Asks the next candidate, if there is one left.
+    fn ask_next(&mut self) -> bool {
+        let Some(assistant) = self.job.candidates.get(self.next_candidate).cloned() else { return false };
+        let is_asked = self.next_candidate == 0;
+        self.next_candidate += 1;
+        if !is_asked {
+            let step = Progress::step("fallback").with("assistant", assistant.name.as_str());
+            self.job.running.write(|log| log.progress(step));
+        }
+        let hedge_after = assistant.provider.clocks.hedge_after;
+        let call = Call::new(Arc::clone(&assistant), is_asked, |observer| {
+            self.job.request(&assistant, is_asked, observer)
+        });
+        let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
+        self.active.push(Active { call, writing: Writing::new(is_asked) });
+        let more = self.next_candidate < self.job.candidates.len();
+        self.hedge = hedge_after
+            .filter(|_| more && log_is_empty && self.active.len() == 1)
+            .map(|after| Box::pin(tokio::time::sleep(after)));
+        self.note_in_flight();
+        true
+    }
+
+    fn take(&mut self, index: usize, step: Step) -> Option<Ending> {
+        match step {
+            Step::Retry(report) => {
+                self.note_retry(index, &report);
+                None
+            }
+            Step::Piece(piece) => self.take_piece(index, piece),
+            Step::End(finish) => {
+                let mut active = self.active.swap_remove(index);
+                if !active.call.has_text {
+                    // A provider's code lets no empty answer pass; this is the last line of defence.
+                    return self.failed(active, &Failure::Empty.into());
+                }
+                self.job.running.write(|log| active.writing.end(log));
+                self.drop_all();
+                let outcome = match finish {
+                    Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
+                    _ => "completed",
+                };
+                self.enter(&active.call, outcome.to_owned(), active.call.facts.usage.clone(), true);
+                if active.call.is_asked {
+                    self.job.thread.answered(&active.call.facts);
+                }
+                self.author = Some((active.call.assistant, active.call.facts));
+                Some(Ending::Whole(finish))
+            }
+            Step::Failed(error) => {
+                let active = self.active.swap_remove(index);
+                self.failed(active, &error)
+            }
+        }
+    }
+
+    fn take_piece(&mut self, mut index: usize, piece: Piece) -> Option<Ending> {
+        let is_text = matches!(piece, Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_));
+        if is_text {
+            self.hedge = None;
+            if self.active.len() > 1 {
+                self.drop_others_than(index);
+                index = 0;
+            }
+        }
+        let active = self.active.get_mut(index)?;
+        let bytes_max = self.job.reply_bytes_max;
+        let is_cut = self.job.running.write(|log| {
+            let (piece, is_cut) =
+                fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
+            active.writing.take(log, piece);
+            is_cut
+        });
+        self.job.recorder.news();
+        if is_text && active.writing.is_live() {
+            let known =
+                self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
+            if !known {
+                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+            }
+        }
+        if !is_cut {
+            return None;
+        }
+        let active = self.active.swap_remove(index);
+        self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+        let error = ProviderError::new(Failure::Protocol).saying("the reply is longer than `max_reply`");
+        self.note_failure(&active, &error);
+        Some(Ending::Broken(describe(&error, &active.call.assistant)))
+    }
+
+    /// A call failed for good: the end of the turn, or nothing when another call runs or may be made.
+    fn failed(&mut self, mut active: Active, error: &ProviderError) -> Option<Ending> {
+        if active.writing.is_live() && active.call.has_text {
+            self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+        }
+        if !error.sources.is_empty() && self.active.is_empty() {
+            let sources = error.sources.clone();
+            self.job.running.write(|log| active.writing.take(log, Piece::Sources(sources)));
+        }
+        self.note_failure(&active, error);
+        let told = describe(error, &active.call.assistant);
+        if error.failure == Failure::Filtered {
+            self.drop_all();
+            return Some(Ending::Broken(told));
+        }
+        self.error = Some(worse(self.error.take(), told, error.was_sent()));
+        None
+    }
+
+    /// Drops every call but the one at `index`. Those dropped are on record.
+    fn drop_others_than(&mut self, index: usize) {
+        if self.active.len() > 1 {
+            let winner = self.active.swap_remove(index);
+            self.drop_all();
+            self.active.push(winner);
+        }
+    }
+
+    /// Drops the calls that another one was quicker than.
+    fn drop_all(&mut self) {
+        for loser in std::mem::take(&mut self.active) {
+            self.note_loser(&loser);
+        }
+    }
+
+    fn note_loser(&mut self, loser: &Active) {
+        if loser.call.is_asked {
+            self.job.thread.in_doubt();
+        }
+        if loser.call.is_under_way() {
+            self.may_have_acted(Effect::Possible);
+            self.enter(&loser.call, "hedged".to_owned(), loser.call.facts.usage.clone(), false);
+        }
+        self.attempt(
+            &loser.call,
+            AttemptOutcome::HEDGED,
+            None,
+            loser.call.duration(),
+            loser.call.facts.usage.clone(),
+        );
+    }
+
+    fn note_retry(&mut self, index: usize, report: &chat::AttemptReport) {
+        let Some(active) = self.active.get(index) else { return };
+        let (assistant, at) = (Arc::clone(&active.call.assistant), active.call.at);
+        if report.failure.was_sent() && !report.unsent {
+            let row = self.job.row(&assistant, at, report.failure.code().as_str().to_owned(), None, false);
+            self.ledger.enter(row);
+        }
+        let step = Progress::step("retry")
+            .with("assistant", assistant.name.as_str())
+            .with("code", report.failure.code().as_str())
+            .with("retry_in_ms", Attempt::millis(report.retry_in));
+        self.attempts.push(Attempt {
+            assistant: assistant.name.clone(),
+            provider: assistant.provider.name.clone(),
+            outcome: AttemptOutcome::Failed(report.failure.code()),
+            status: report.status,
+            duration_ms: Attempt::millis(report.duration),
+            usage: None,
+        });
+        self.job.running.write(|log| log.progress(step));
+        self.may_have_acted(report.failure.effect());
+        self.note_in_flight();
+    }
+
+    fn may_have_acted(&mut self, effect: Effect) {
+        if effect == Effect::Possible {
+            self.effect = effect;
+        }
+    }
+
+    fn note_failure(&mut self, active: &Active, error: &ProviderError) {
+        let usage = error.usage.clone().or_else(|| active.call.facts.usage.clone());
+        self.may_have_acted(if active.call.has_text { Effect::Possible } else { error.failure.effect() });
+        if error.was_sent() {
+            self.enter(
+                &active.call,
+                error.failure.code().as_str().to_owned(),
+                usage.clone(),
+                active.call.has_text,
+            );
+        }
+        if active.call.is_asked {
+            self.job.thread.failed(error);
+        }
+        let outcome = AttemptOutcome::Failed(error.failure.code());
+        let duration = if error.was_sent() { active.call.duration() } else { Duration::ZERO };
+        self.attempt(&active.call, outcome, error.status, duration, usage);
+        self.note_in_flight();
+    }
+
+    fn attempt(
+        &mut self,
+        call: &Call,
+        outcome: AttemptOutcome,
+        status: Option<u16>,
+        duration: Duration,
+        usage: Option<chat::Usage>,
+    ) {
+        self.attempts.push(Attempt {
+            assistant: call.assistant.name.clone(),
+            provider: call.assistant.provider.name.clone(),
+            outcome,
+            status,
+            duration_ms: Attempt::millis(duration),
+            usage,
+        });
+    }
+
+    fn enter(&mut self, call: &Call, outcome: String, usage: Option<chat::Usage>, answered: bool) {
+        let row = self.job.row(&call.assistant, call.at, outcome, usage, answered);
+        self.ledger.enter(row);
+    }
+
+    /// Tells the recorder what the store should know if the process ended now.
+    fn note_in_flight(&mut self) {
+        let mut rows = Vec::with_capacity(self.active.len());
+        for (number, active) in (self.ledger.next..).zip(&self.active) {
+            let outcome = LedgerRow::INTERRUPTED.to_owned();
+            let row = self.job.row(&active.call.assistant, active.call.at, outcome, None, false);
+            rows.push(LedgerRow { number, ..row });
+        }
+        self.job.recorder.calls(&self.ledger.all, rows, &self.attempts);
+    }
+
+    fn out_of_time(&mut self) -> Ending {
+        let error = ProviderError::new(Failure::TimedOut(Clock::Total));
+        let mut told = None;
+        for active in std::mem::take(&mut self.active) {
+            if active.writing.is_live() && active.call.has_text {
+                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+            }
+            self.note_failure(&active, &error);
+            told.get_or_insert_with(|| describe(&error, &active.call.assistant));
+        }
+        let total = || TurnError::new(ErrorCode::TotalTimeout, "the turn took longer than `total_timeout`");
+        Ending::Broken(told.unwrap_or_else(total))
+    }
+
+    fn final_error(&mut self) -> TurnError {
+        let nobody = || TurnError::new(ErrorCode::ProviderError, "no assistant could be asked");
+        self.error.take().map_or_else(nobody, |(error, _)| error)
+    }
+
+    /// Records the end, and tells the readers.
+    async fn end(mut self, ending: Ending) {
+        self.stop_calls(&ending);
+        let content = self.job.running.read(chat::EventLog::content);
+        let has_text = !content.is_empty();
+        let now = Timestamp::now();
+        let mut turn = self.turn_so_far();
+        (turn.status, turn.error) = match ending {
+            Ending::Whole(finish) => {
+                turn.finish_reason = finish;
+                match finish {
+                    Some(FinishReason::Length | FinishReason::ContentFilter) => {
+                        (TurnStatus::Incomplete, None)
+                    }
+                    _ => (TurnStatus::Completed, None),
+                }
+            }
+            Ending::Broken(error) if has_text => (TurnStatus::Incomplete, Some(error)),
+            Ending::Broken(error) => (TurnStatus::Failed, Some(error)),
+            Ending::Stopped(Stop::Drain) => {
+                let error =
+                    TurnError::new(ErrorCode::Draining, "the gateway was shut down while the turn ran");
+                (if has_text { TurnStatus::Incomplete } else { TurnStatus::Failed }, Some(error))
+            }
+            Ending::Stopped(Stop::Cancel) => (TurnStatus::Cancelled, None),
+        };
+        turn.completed_at = Some(now);
+        let has_message = has_text || turn.status == TurnStatus::Completed;
+        turn.message = has_message.then(|| self.job.recorder.message(content, now));
+        turn.sources = self.job.running.read(|log| log.sources().to_vec());
+        let free = turn.status == TurnStatus::Failed && self.effect == Effect::None;
+        if let Some(lease) = &self.job.lease {
+            lease.settle(&self.ledger.all);
+        }
+        let thread = self.job.thread.update(turn.status);
+        self.job.recorder.end(&self.job.running, turn, thread, self.ledger.all, free).await;
+        drop(self.job.lease);
+    }
+
+    /// Drops the calls that still run, and puts them on record.
+    fn stop_calls(&mut self, ending: &Ending) {
+        for active in std::mem::take(&mut self.active) {
+            if active.writing.is_live() && active.call.has_text {
+                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+            }
+            if active.call.is_asked {
+                self.job.thread.in_doubt();
+            }
+            if active.call.is_under_way() {
+                self.may_have_acted(Effect::Possible);
+                let outcome =
+                    if matches!(ending, Ending::Stopped(Stop::Drain)) { "draining" } else { "cancelled" };
+                self.enter(
+                    &active.call,
+                    outcome.to_owned(),
+                    active.call.facts.usage.clone(),
+                    active.call.has_text,
+                );
+            }
+        }
+    }
+
+    fn turn_so_far(&mut self) -> Turn {
+        let mut turn = self.job.running.snapshot().as_ref().clone();
+        turn.attempts = std::mem::take(&mut self.attempts);
+        if let Some((assistant, facts)) = self.author.take() {
+            turn.assistant = assistant.name.clone();
+            turn.provider = assistant.provider.name.clone();
+            turn.model = facts.model;
+            turn.upstream = facts.upstream;
+            turn.usage = facts.usage.filter(|usage| !usage.is_empty());
+            turn.emulated = facts.emulated;
+        }
+        turn
+    }
+}
+
+impl Ledger {
+    fn enter(&mut self, mut row: LedgerRow) {
+        row.number = self.next;
+        self.next += 1;
+        self.all.push(row);
+    }
+}
+
+impl Job {
+    fn row(
+        &self,
+        assistant: &Assistant,
+        at: Timestamp,
+        outcome: String,
+        usage: Option<chat::Usage>,
+        answered: bool,
+    ) -> LedgerRow {
+        LedgerRow {
+            turn_id: self.running.id,
+            number: 0,
+            tenant: self.caller.tenant.clone(),
+            key: self.caller.key,
+            assistant: assistant.name.clone(),
+            provider: assistant.provider.name.clone(),
+            at,
+            outcome,
+            answered,
+            usage,
+        }
+    }
+
+    /// What this assistant's provider is asked.
+    fn request(
+        &self,
+        assistant: &Assistant,
+        is_asked: bool,
+        observer: Arc<dyn chat::AttemptObserver>,
+    ) -> Request {
+        let context_messages = self.question.context_messages.unwrap_or(assistant.context_messages);
+        let (thread, reached, tell_system) = if is_asked {
+            self.thread.for_call()
+        } else {
+            // Another assistant's thread, if there is one, lacks this conversation's last turns: it answers in a new one.
+            (assistant.provider.provider.new_thread().map(|id| Thread { id, fresh: true }), 0, true)
+        };
+        let lacking: Vec<_> =
+            self.question.history.iter().filter(|(position, _)| *position > reached).collect();
+        let skipped = lacking.len().saturating_sub(context_messages as usize);
+        let within_total = self.deadline.min(Instant::now() + assistant.provider.clocks.total);
+        Request {
+            turn_id: self.running.id,
+            upstream_id: assistant.upstream_id.clone(),
+            system: assistant.system.clone().filter(|_| tell_system),
+            history: lacking.into_iter().skip(skipped).map(|(_, message)| message.clone()).collect(),
+            message: self.question.message.clone(),
+            user: self.question.user.clone(),
+            thread,
+            context_messages,
+            search_filters: self.question.search_filters.clone(),
+            metadata: self.question.metadata.clone(),
+            stream: self.question.stream,
+            extension: self.question.extension.clone(),
+            observer,
+            deadline: within_total.into_std(),
+        }
+    }
+}
+
+/// The next step of any call; never resolves when there is none.
+async fn step_of(active: &mut [Active]) -> (usize, Step) {
+    match active {
+        [] => std::future::pending().await,
+        [only] => (0, only.call.next().await),
+        [first, second, ..] => tokio::select! {
+            biased;
+            step = first.call.next() => (0, step),
+            step = second.call.next() => (1, step),
+        },
+    }
+}
+
+/// Cuts a piece that would make the reply longer than it may be.
+fn fit(piece: Piece, room: usize, bytes_max: usize) -> (Piece, bool) {
+    let cut = |mut text: String, room: usize| {
+        let is_cut = text.len() > room;
+        if is_cut {
+            text.truncate(text.floor_char_boundary(room));
+        }
+        (text, is_cut)
+    };
+    match piece {
+        Piece::Text(text) => {
+            let (text, is_cut) = cut(text, room);
+            (Piece::Text(text), is_cut)
+        }
+        Piece::Replace(text) => {
+            let (text, is_cut) = cut(text, bytes_max);
+            (Piece::Replace(text), is_cut)
+        }
+        other => (other, false),
+    }
+}
+
+async fn due(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,311 @@
+//! Completions and their chunks into pieces.
+//!
+//! **Whole** is a reply with a `finish_reason` or `[DONE]`; a completion in one piece is whole as it is. The clean end of a stream
+//! alone is not: the dialect has its own.
+
+use chat::{Failure, FinishReason, Part, Piece, ProviderError, UpstreamIds, Usage};
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+use upstream::Verdict;
+
+use super::encode::PassedThrough;
+use super::wire;
+use crate::decoder::{Decoder, Step};
+use crate::failure::{self, Judge, Words};
+use crate::lenient;
+use crate::shape::Item;
+use crate::text_mode::{Text, TextMode};
+
+/// Reads one answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    judge: Judge,
+    text: Text,
+    /// A stream was asked for.
+    stream: bool,
+    passed_through: PassedThrough,
+    model: Option<String>,
+    id: Option<String>,
+    finish_reason: Option<FinishReason>,
+    /// A `finish_reason` was seen, known or not.
+    finished: bool,
+    /// Tool calls as far as their pieces have come, by their index.
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    index: u64,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+/// How many tool calls one reply may have: each costs memory until the reply is whole.
+const CALLS_MAX: usize = 1024;
+
+impl Answer {
+    pub(super) fn new(
+        judge: Judge,
+        text_mode: TextMode,
+        stream: bool,
+        passed_through: PassedThrough,
+    ) -> Self {
+        Self {
+            judge,
+            text: Text::new(text_mode),
+            stream,
+            passed_through,
+            model: None,
+            id: None,
+            finish_reason: None,
+            finished: false,
+            calls: Vec::new(),
+        }
+    }
+
+    fn read(&self, json: &[u8]) -> Result<wire::Completion, ProviderError> {
+        let completion: wire::Completion = lenient::from_slice(json).map_err(|_| self.judge.unreadable())?;
+        match refusal(&completion) {
+            Some(words) => Err(self.judge.said(words, Failure::Failed)),
+            None => Ok(completion),
+        }
+    }
+
+    /// Takes in a completion or a chunk; `raw` is its text, for the OpenAI dialect.
+    fn completion(
+        &mut self,
+        completion: wire::Completion,
+        raw: &str,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<(), ProviderError> {
+        let choices = completion.choices.unwrap_or_default();
+        let usage_alone = choices.is_empty() && completion.usage.is_some();
+        if self.passes(usage_alone)
+            && let Ok(raw) = RawValue::from_string(raw.to_owned())
+        {
+            pieces.push(Piece::Extension(raw.into()));
+        }
+        if let Some(model) =
+            lenient::word(completion.model.as_deref()).filter(|model| self.model.as_ref() != Some(model))
+        {
+            self.model = Some(model.clone());
+            pieces.push(Piece::Model(model));
+        }
+        if let Some(id) = lenient::word(completion.id.as_deref()).filter(|id| self.id.as_ref() != Some(id)) {
+            self.id = Some(id.clone());
+            pieces.push(Piece::Upstream(UpstreamIds { message_id: Some(id), ..UpstreamIds::default() }));
+        }
+        // With `n` above 1 the other choices are for those alone who asked for them.
+        if let Some(choice) = choices.into_iter().find(|choice| choice.index.unwrap_or(0) == 0) {
+            self.choice(choice, pieces)?;
+        }
+        pieces.extend(usage(completion.usage.as_deref()).map(Piece::Usage));
+        Ok(())
+    }
+
+    fn choice(&mut self, choice: wire::Choice, pieces: &mut Vec<Piece>) -> Result<(), ProviderError> {
+        for (said, is_whole) in [(choice.delta, false), (choice.message, true)] {
+            let Some(said) = said else { continue };
+            for text in [content(said.content.as_deref()), lenient::string(said.refusal.as_deref())]
+                .into_iter()
+                .flatten()
+            {
+                pieces.extend(if is_whole { self.text.append(&text) } else { self.text.piece(&text) });
+            }
+            for (place, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
+                // A server that leaves the index out sends its calls whole.
+                let place = u64::try_from(self.calls.len().saturating_add(place)).unwrap_or(u64::MAX);
+                self.call(call.index.unwrap_or(place), call.id, call.function)?;
+            }
+            if said.function_call.is_some() {
+                self.call(0, None, said.function_call)?;
+            }
+        }
+        match choice.finish_reason.as_deref() {
+            None | Some("") => {}
+            // OpenRouter: the model behind it failed.
+            Some("error") => return Err(Failure::Failed.into()),
+            Some(reason) => {
+                self.finished = true;
+                self.finish_reason = finish_reason(reason);
+                self.give_calls(pieces);
+            }
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        index: u64,
+        id: Option<String>,
+        function: Option<wire::Function>,
+    ) -> Result<(), ProviderError> {
+        let place = match self.calls.iter().position(|call| call.index == index) {
+            Some(place) => place,
+            None if self.calls.len() >= CALLS_MAX => return Err(self.judge.unreadable()),
+            None => {
+                self.calls.push(Call { index, ..Call::default() });
+                self.calls.len().saturating_sub(1)
+            }
+        };
+        let Some(call) = self.calls.get_mut(place) else { return Ok(()) };
+        if let Some(id) = id.filter(|_| call.id.is_empty()) {
+            call.id = id;
+        }
+        let function = function.unwrap_or_default();
+        call.name.push_str(&function.name.unwrap_or_default());
+        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Gives the tool calls once they are whole.
+    fn give_calls(&mut self, pieces: &mut Vec<Piece>) {
+        let calls = std::mem::take(&mut self.calls).into_iter().filter(|call| !call.name.is_empty());
+        pieces.extend(
+            calls.map(|Call { id, name, arguments, .. }| {
+                Piece::ToolCall(Part::ToolCall { id, name, arguments })
+            }),
+        );
+    }
+
+    fn passes(&self, usage_alone: bool) -> bool {
+        match self.passed_through {
+            PassedThrough::No => false,
+            PassedThrough::WithoutUsage => !(self.stream && usage_alone),
+            PassedThrough::All => true,
+        }
+    }
+}
+
+impl Decoder for Answer {
+    fn item(&mut self, item: Item, pieces: &mut Vec<Piece>) -> Result<Step, ProviderError> {
+        match item {
+            Item::Json(body) => {
+                let completion = self.read(&body)?;
+                if self.stream {
+                    // A client that reads chunks cannot read this: it is told by the pieces alone.
+                    self.passed_through = PassedThrough::No;
+                }
+                let raw = String::from_utf8_lossy(&body);
+                self.completion(completion, &raw, pieces)?;
+                self.give_calls(pieces);
+                Ok(Step::Last)
+            }
+            Item::Frame(frame) => {
+                let data = frame.data.trim();
+                if data.eq_ignore_ascii_case("[DONE]") {
+                    self.give_calls(pieces);
+                    return Ok(Step::Last);
+                }
+                if data.is_empty() {
+                    return Ok(if self.finished { Step::Whole } else { Step::Open });
+                }
+                let completion = self.read(data.as_bytes())?;
+                if !self.stream {
+                    // A client that reads a completion cannot read chunks.
+                    self.passed_through = PassedThrough::No;
+                }
+                self.completion(completion, data, pieces)?;
+                Ok(if self.finished { Step::Whole } else { Step::Open })
+            }
+            Item::Text(_) => Err(self.judge.unreadable()),
+        }
+    }
+
+    fn end(&mut self, _pieces: &mut Vec<Piece>) -> Result<Step, ProviderError> {
+        Ok(if self.finished { Step::Whole } else { Step::Open })
+    }
+
+    fn finish_reason(&self) -> Option<FinishReason> {
+        self.finish_reason
+    }
+}
+
+/// A server's words in a refusal's body.
+pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
+    let Ok(completion) = lenient::from_slice::<wire::Completion>(body) else {
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim();
+        let message = (!text.is_empty() && !text.starts_with('<')).then(|| text.to_owned());
+        return Words { message, ..Words::default() };
+    };
+    // The status says what it is.
+    Words { meaning: None, ..error_words(&completion) }
+}
+
+/// Looks for a failure in a 2xx.
+pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
+    let Ok(completion) = lenient::from_slice::<wire::Completion>(body.trim_ascii()) else {
+        return Verdict::Fine;
+    };
+    match refusal(&completion).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
+        None => Verdict::Fine,
+        Some(failure) => Judge::verdict(&ProviderError::new(failure)),
+    }
+}
+
+/// What a whole 2xx body says that it failed for.
+pub(super) fn refused(judge: &Judge, body: &[u8]) -> Option<ProviderError> {
+    let completion = lenient::from_slice::<wire::Completion>(body).ok()?;
+    refusal(&completion).map(|words| judge.said(words, Failure::Failed))
+}
+
+/// The words of a 2xx body or chunk that says that it failed.
+fn refusal(completion: &wire::Completion) -> Option<Words> {
+    let has_error = completion
+        .error
+        .as_deref()
+        .is_some_and(|error| !matches!(error.get(), "\"\"" | "{}" | "false" | "[]"));
+    let is_error = lenient::string(completion.object.as_deref()).is_some_and(|object| object == "error");
+    (has_error || is_error).then(|| error_words(completion))
+}
+
+fn error_words(completion: &wire::Completion) -> Words {
+    let error: wire::Error = lenient::value(completion.error.as_deref()).unwrap_or_default();
+    let message = [&error.message, &completion.error, &completion.message, &completion.detail]
+        .into_iter()
+        .find_map(|field| lenient::string(field.as_deref()).filter(|text| !text.trim().is_empty()));
+    let mut codes: Vec<String> = [&error.code, &error.kind, &completion.code, &completion.kind]
+        .into_iter()
+        .filter_map(|field| lenient::word(field.as_deref()))
+        .collect();
+    // vLLM and its likes have no code for it; the sentence is OpenAI's own.
+    if message.as_deref().is_some_and(|message| message.contains("maximum context length")) {
+        codes.push("context_length_exceeded".to_owned());
+    }
+    let meaning = codes.iter().find_map(|code| failure::of_code(code));
+    Words { message, codes, request_id: None, meaning }
+}
+
+/// The text of a content: a string, or the text parts of several.
+fn content(content: Option<&RawValue>) -> Option<String> {
+    lenient::string(content).or_else(|| {
+        let parts: Vec<wire::SaidPart> = lenient::value(content)?;
+        let texts =
+            parts.into_iter().filter(|part| matches!(part.kind.as_deref(), Some("text" | "output_text")));
+        Some(texts.filter_map(|part| part.text).collect())
+    })
+}
+
+fn usage(usage: Option<&RawValue>) -> Option<Usage> {
+    let usage: wire::Usage = lenient::value(usage)?;
+    let usage = Usage {
+        input_tokens: lenient::count(usage.prompt_tokens.as_deref()),
+        output_tokens: lenient::count(usage.completion_tokens.as_deref()),
+        total_tokens: lenient::count(usage.total_tokens.as_deref()),
+        // The dialect has no money.
+        cost: None,
+    };
+    (!usage.is_empty()).then_some(usage)
+}
+
+fn finish_reason(reason: &str) -> Option<FinishReason> {
+    Some(match reason {
+        "stop" | "eos" | "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "length" | "max_tokens" => FinishReason::Length,
+        "content_filter" => FinishReason::ContentFilter,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        _ => return None,
+    })
+}

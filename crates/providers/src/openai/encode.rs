@@ -1,0 +1,183 @@
+//! A request into a call of `/chat/completions`.
+//!
+//! What a client of the OpenAI dialect sent is passed through with all its fields, known or not: only the model's name and what
+//! belongs to streaming are ours. The operator's instructions come first in it, unless the client's messages hold them already.
+
+use bytes::Bytes;
+use chat::{Content, Failure, HistoryMessage, Part, ProviderError, Request, Role};
+use http::{HeaderMap, Method};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{Config, wire};
+use crate::link::{Outgoing, json_body};
+
+/// What the decoder is to do with frames for the OpenAI dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PassedThrough {
+    /// No client wants them.
+    No,
+    /// All but the one with usage alone, which the client did not ask for.
+    WithoutUsage,
+    /// All.
+    All,
+}
+
+/// The call for an answer; headers are added by the caller.
+///
+/// # Errors
+/// Something is asked that cannot be passed on: nothing is sent then.
+pub(super) fn answer(config: &Config, request: &Request) -> Result<(Outgoing, PassedThrough), ProviderError> {
+    if request.search_filters.is_some() {
+        return Err(ProviderError::new(Failure::Unsupported).saying("this provider takes no search filters"));
+    }
+    let (body, passed_through) = match &request.extension {
+        Some(extension) => passed_through(config, request, extension)?,
+        None => (own(config, request)?, PassedThrough::No),
+    };
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path: "/chat/completions".to_owned(),
+        headers: HeaderMap::new(),
+        body,
+        headers_clock: request.stream,
+    };
+    Ok((outgoing, passed_through))
+}
+
+fn own(config: &Config, request: &Request) -> Result<Bytes, ProviderError> {
+    let include_usage = request.stream && config.stream_usage;
+    json_body(&wire::Request {
+        model: &request.upstream_id,
+        messages: messages(config, request)?,
+        stream: request.stream,
+        stream_options: include_usage.then_some(wire::StreamOptions { include_usage }),
+        user: request.user.as_ref().map(chat::UserId::as_str),
+    })
+}
+
+/// The client's own body, every field as it came but ours.
+fn passed_through(
+    config: &Config,
+    request: &Request,
+    extension: &RawValue,
+) -> Result<(Bytes, PassedThrough), ProviderError> {
+    let unusable = |_| ProviderError::from(Failure::Unsupported).saying("the request is no JSON object");
+    let mut body: IndexMap<String, Box<RawValue>> =
+        serde_json::from_str(extension.get()).map_err(unusable)?;
+    body.insert("model".to_owned(), to_raw_value(&request.upstream_id).map_err(unusable)?);
+    let messages = match body.get("messages") {
+        Some(messages) => with_system(request.system.as_deref(), messages).map_err(unusable)?,
+        None => to_raw_value(&messages(config, request)?).map_err(unusable)?,
+    };
+    body.insert("messages".to_owned(), messages);
+    let mut passed_through = PassedThrough::All;
+    if request.stream {
+        body.insert("stream".to_owned(), to_raw_value(&true).map_err(unusable)?);
+        let options = body.get("stream_options").and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let mut options: IndexMap<String, Box<RawValue>> = options.unwrap_or_default();
+        let asked = options.get("include_usage").is_some_and(|asked| asked.get() == "true");
+        if !asked {
+            passed_through = PassedThrough::WithoutUsage;
+            if config.stream_usage {
+                options.insert("include_usage".to_owned(), to_raw_value(&true).map_err(unusable)?);
+            }
+        }
+        if !options.is_empty() {
+            body.insert("stream_options".to_owned(), to_raw_value(&options).map_err(unusable)?);
+        }
+    } else {
+        body.shift_remove("stream");
+        body.shift_remove("stream_options");
+    }
+    Ok((json_body(&body)?, passed_through))
+}
+
+/// The client's messages with the operator's instructions before them, unless they are there already.
+fn with_system(system: Option<&str>, messages: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Seen {
+        role: String,
+        content: Option<Box<RawValue>>,
+    }
+    let mut list: Vec<Box<RawValue>> = serde_json::from_str(messages.get())?;
+    let Some(system) = system.filter(|system| !system.trim().is_empty()) else {
+        return Ok(messages.to_owned());
+    };
+    let told = list.iter().any(|message| {
+        let seen: Seen = serde_json::from_str(message.get()).unwrap_or_default();
+        matches!(seen.role.as_str(), "system" | "developer")
+            && crate::lenient::string(seen.content.as_deref()).is_some_and(|content| content.contains(system))
+    });
+    if !told {
+        let message = wire::Message { role: "system", content: wire::Content::Text(system.to_owned()) };
+        list.insert(0, to_raw_value(&message)?);
+    }
+    to_raw_value(&list)
+}
+
+fn messages<'a>(config: &Config, request: &'a Request) -> Result<Vec<wire::Message<'a>>, ProviderError> {
+    if !config.images && request.message.images().next().is_some() {
+        return Err(ProviderError::new(Failure::Unsupported).saying("this provider takes no images"));
+    }
+    let system = request.system.as_deref().filter(|system| !system.trim().is_empty());
+    let system =
+        system.map(|text| wire::Message { role: "system", content: wire::Content::Text(text.to_owned()) });
+    let history = request.history.iter().filter(|earlier| !earlier.content.is_empty());
+    let history = history.map(|earlier| wire::Message {
+        role: role(earlier.role),
+        content: content(config, &earlier.content, speaker(earlier)),
+    });
+    let message = wire::Message { role: "user", content: content(config, &request.message, None) };
+    Ok(system.into_iter().chain(history).chain([message]).collect())
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        // A person on the assistant's side, named in the text.
+        Role::Assistant | Role::Operator => "assistant",
+        Role::System => "system",
+    }
+}
+
+/// What an operator's message begins with: the dialect has no role for one.
+fn speaker(earlier: &HistoryMessage) -> Option<String> {
+    (earlier.role == Role::Operator).then(|| {
+        if earlier.author == earlier.role.as_str() {
+            "[operator] ".to_owned()
+        } else {
+            format!("[operator {}] ", earlier.author)
+        }
+    })
+}
+
+/// A content in the dialect's words; images as such in a user's message, where the models take them, else as links.
+fn content<'a>(config: &Config, content: &'a Content, speaker: Option<String>) -> wire::Content<'a> {
+    if config.images && speaker.is_none() && content.images().next().is_some() {
+        let parts = content.parts.iter().filter_map(|part| match part {
+            Part::Text { text } => Some(wire::Part::Text { text }),
+            Part::Image { url } => Some(wire::Part::ImageUrl { image_url: wire::ImageUrl { url } }),
+            Part::Citation { .. } | Part::ToolCall { .. } => None,
+        });
+        return wire::Content::Parts(parts.collect());
+    }
+    let mut text = speaker.unwrap_or_default();
+    for part in &content.parts {
+        match part {
+            Part::Text { text: words } => text.push_str(words),
+            Part::Image { url } => {
+                let link = if url.starts_with("data:") { "embedded" } else { url };
+                text.push_str(&format!("\n[image: {link}]"));
+            }
+            // A call without its tool's answer is refused by the dialect: it is told in words.
+            Part::ToolCall { name, arguments, .. } => {
+                text.push_str(&format!("\n[called {name} with {arguments}]"))
+            }
+            Part::Citation { .. } => {}
+        }
+    }
+    wire::Content::Text(text)
+}

@@ -1,0 +1,56 @@
+//! Makes a tower layer of an async function, as axum's `from_fn_with_state` does on the way in.
+
+use std::task::{Context, Poll};
+
+use tower::{Layer, Service};
+
+use crate::attempt::Attempt;
+
+/// A layer that calls `function(state, attempt, next)`, where `next` is the service within. That service is asked for its
+/// readiness by the function (`oneshot`): no layer here keeps callers waiting before they call.
+pub(crate) fn around<T, F>(state: T, function: F) -> AroundLayer<T, F> {
+    AroundLayer { state, function }
+}
+
+/// See [`around`].
+#[derive(Debug, Clone)]
+pub(crate) struct AroundLayer<T, F> {
+    state: T,
+    function: F,
+}
+
+impl<T: Clone, F: Clone, S> Layer<S> for AroundLayer<T, F> {
+    type Service = Around<T, F, S>;
+
+    fn layer(&self, next: S) -> Self::Service {
+        Around { state: self.state.clone(), function: self.function.clone(), next }
+    }
+}
+
+/// See [`around`].
+#[derive(Debug, Clone)]
+pub(crate) struct Around<T, F, S> {
+    state: T,
+    function: F,
+    next: S,
+}
+
+impl<T, F, S, Answer, Error, Future> Service<Attempt> for Around<T, F, S>
+where
+    T: Clone,
+    S: Clone,
+    F: Fn(T, Attempt, S) -> Future,
+    Future: std::future::Future<Output = Result<Answer, Error>>,
+{
+    type Response = Answer;
+    type Error = Error;
+    type Future = Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        (self.function)(self.state.clone(), attempt, self.next.clone())
+    }
+}

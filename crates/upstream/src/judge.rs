@@ -1,0 +1,55 @@
+//! What an answer is: a refusal, a failure in disguise, or the answer.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::response::Parts;
+use tokio::time::timeout;
+use tower::{Service, ServiceExt};
+
+use crate::attempt::{Answer, Attempt};
+use crate::{Body, Failure, Refusal, Response, Verdict, retry_after};
+
+/// How long a refusal's body is read. It explains; nobody should wait for it.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a refusal, and asks the call's classifier about anything else.
+pub(crate) async fn judge<S>((): (), attempt: Attempt, next: S) -> Result<Answer, Failure>
+where
+    S: Service<Attempt, Response = http::Response<Body>, Error = Failure>,
+{
+    let classifier = attempt.journey.call.classifier;
+    let (head, mut body) = next.oneshot(attempt).await?.into_parts();
+    if !head.status.is_success() {
+        return Err(Failure::Refused(Box::new(refusal(head, body).await)));
+    }
+    let verdict = match classifier {
+        Some(classify) => classify(head.status, &head.headers, body.peek().await?),
+        None => Verdict::Fine,
+    };
+    Ok(Answer { response: Response { status: head.status, headers: head.headers, body }, verdict })
+}
+
+async fn refusal(head: Parts, mut body: Body) -> Refusal {
+    let mut beginning = BytesMut::new();
+    // However it ends, what came by then is what there is.
+    let _ = timeout(REFUSAL_TIMEOUT, read(&mut body, &mut beginning)).await;
+    Refusal {
+        status: head.status,
+        retry_after: retry_after::read(head.status, &head.headers, SystemTime::now()),
+        headers: head.headers,
+        body: beginning.freeze(),
+    }
+}
+
+async fn read(body: &mut Body, beginning: &mut BytesMut) {
+    while let Some(Ok(piece)) = body.next().await {
+        let room = Refusal::BODY_BYTES_MAX - beginning.len();
+        let fits: Bytes = piece.slice(..piece.len().min(room));
+        beginning.extend_from_slice(&fits);
+        if piece.len() > room {
+            return;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! One provider's way out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Uri;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::attempt::{Attempt, Journey};
+use crate::breaker::Breaker;
+use crate::permit::Places;
+use crate::stack::Stack;
+use crate::{BuildError, Call, Client, Clock, Config, Failure, Response, client, stack};
+
+/// One provider's way out: a pooled client behind the outgoing layers. Cheap to clone.
+#[derive(Clone)]
+pub struct Upstream {
+    /// Without a slash at the end.
+    base_url: Arc<str>,
+    stack: Stack,
+    breaker: Arc<Breaker>,
+    places: Arc<Places>,
+}
+
+/// How an upstream is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The breaker: `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// Calls under way, bodies included.
+    pub in_flight: usize,
+}
+
+/// What went wrong last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// In words, without anything that the upstream said.
+    pub what: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+impl Upstream {
+    /// Makes the client and its layers.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn open(config: Config) -> Result<Self, BuildError> {
+        let client = client::open(&config)?;
+        Self::with_client(config, client)
+    }
+
+    /// The same layers over another client: for tests, which put a scripted one in and pause the clock. Of the configuration,
+    /// `connect_timeout`, `proxy` and `ca_file` are the real client's and mean nothing here.
+    ///
+    /// # Errors
+    /// The base URL cannot be used.
+    #[expect(clippy::needless_pass_by_value, reason = "takes what `open` takes")]
+    pub fn with_client(config: Config, client: Client) -> Result<Self, BuildError> {
+        let base_url = base_url(&config.base_url).ok_or(BuildError::BaseUrl)?;
+        let breaker = Arc::new(Breaker::new(&config));
+        let places = Arc::new(Places::new(&config));
+        let stack = stack::build(&config, breaker.clone(), places.clone(), client);
+        Ok(Self { base_url: base_url.into(), stack, breaker, places })
+    }
+
+    /// Makes a call: resolves with the head of a 2xx answer, after as many attempts as it takes and may. A call with a
+    /// classifier resolves once the first piece of the body is there as well; an answer that is a failure in disguise is
+    /// given like any other when nothing is left to try.
+    ///
+    /// Dropped before, the request is cancelled.
+    ///
+    /// # Errors
+    /// The last attempt's failure: of those that were sent, if any was.
+    pub async fn send(&self, call: Call) -> Result<Response, Failure> {
+        // A path that makes no URL is our own mistake; nothing is sent, now or later.
+        let uri: Uri = format!("{}{}", self.base_url, call.path).parse().map_err(|_| Failure::Unreachable)?;
+        let journey = Journey::new(call, uri);
+        if Instant::now() >= journey.deadline {
+            return Err(Failure::TimedOut(Clock::Total));
+        }
+        self.stack.clone().oneshot(Attempt { journey: Arc::new(journey), number: 1 }).await
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status { breaker: self.breaker.status(), in_flight: self.places.taken() }
+    }
+
+    /// What went wrong last; none if nothing did since it was made.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.breaker.last_failure()
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// The URL without a slash at the end; none if it is no HTTP URL, or has a query.
+fn base_url(url: &Uri) -> Option<String> {
+    let scheme = url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = url.authority()?;
+    url.query().is_none().then(|| format!("{scheme}://{authority}{}", url.path().trim_end_matches('/')))
+}
