@@ -2,9 +2,28 @@
 //!
 //! A request passes the layers of `stack.rs`, outermost first, and reaches one of the routes listed in `routes/mod.rs`.
 
+mod app;
+mod body;
 mod config;
+mod error;
+mod idempotency;
 mod key;
+mod keys;
+mod limits;
+mod listener;
+mod live;
+mod metrics;
+mod middleware;
+mod query;
+mod routes;
 mod server;
+mod sse;
+mod stack;
+mod stall;
+mod tasks;
+mod text;
+mod tls;
+mod token;
 
 pub use config::{Config, Tls};
 pub use key::{Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, hash_secret, new_secret};

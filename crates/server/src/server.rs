@@ -3,16 +3,35 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::Router;
 use chat::Maintenance;
 use engine::Engine;
+use rustls::ServerConfig;
 use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Config, KeySpec};
+use crate::app::{App, Back, Front, Parts};
+use crate::keys::Keys;
+use crate::limits::Counters;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::tasks::Tasks;
+use crate::{Config, KeySpec, routes, tls};
+
+/// The most connections at the admins' listener.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often keys with readers are looked at: "within a second" with something to spare.
+const TICK: Duration = Duration::from_millis(500);
+/// The histograms are drained every five seconds.
+const TICKS_PER_UPKEEP: u32 = 10;
 
 /// Reads the configuration again: `POST /admin/reload`.
 #[async_trait]
@@ -64,7 +83,9 @@ pub enum BindError {
 /// HTTP in. Cheap to clone; all clones are one server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    config: Arc<Config>,
+    app: App,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    tasks: Tasks,
 }
 
 impl Server {
@@ -78,36 +99,50 @@ impl Server {
         reload: Arc<dyn Reload>,
         tracker: TaskTracker,
     ) -> Self {
-        let _ = (engine, maintenance, keys, reload, tracker);
-        Self { config: Arc::new(config) }
+        let requests = Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS)));
+        let app = App::new(Parts {
+            engine,
+            keys: Keys::new(keys, Arc::clone(&maintenance), config.open),
+            counters: Counters::new(Arc::clone(&maintenance)),
+            front: Front {
+                cors_origins: ArcSwap::from_pointee(config.cors_origins.clone()),
+                config,
+                requests,
+            },
+            back: Back { maintenance, reload, metrics: Metrics::of_process() },
+        });
+        Self { app, tls: Arc::new(ArcSwapOption::empty()), tasks: Tasks::new(tracker) }
     }
 
     /// The keys of the configuration, from now on. Readers of one that is gone are cut off.
     pub fn set_keys(&self, keys: Vec<KeySpec>) {
-        let _ = keys;
+        self.app.keys.set(keys);
     }
 
     /// The browsers' origins that may call, from now on.
     pub fn set_cors_origins(&self, origins: Vec<String>) {
-        let _ = origins;
+        self.app.front.cors_origins.store(Arc::new(origins));
     }
 
-    /// Reads certificate and key again, for connections from now on.
+    /// Reads certificate and key again, for connections from now on. Does nothing where there is no TLS.
     ///
     /// # Errors
     /// They cannot be used; those before stay in force.
     pub fn reload_tls(&self) -> Result<(), BindError> {
+        if let Some(files) = &self.app.front.config.tls {
+            self.tls.store(Some(tls::open(files)?));
+        }
         Ok(())
     }
 
     /// What clients call, as a service: for tests without sockets.
     pub fn router(&self) -> Router {
-        Router::new()
+        routes::clients(&self.app)
     }
 
     /// What admins call, as a service.
     pub fn admin_router(&self) -> Router {
-        Router::new()
+        routes::admins(&self.app)
     }
 
     /// Opens the listeners.
@@ -115,16 +150,45 @@ impl Server {
     /// # Errors
     /// An address cannot be had, or the certificate cannot be used.
     pub async fn bind(&self) -> Result<Bound, BindError> {
-        let open = async |address: SocketAddr| {
-            tokio::net::TcpListener::bind(address)
-                .await
-                .map_err(|source| BindError::Address { address, source })
+        self.reload_tls()?;
+        let config = &self.app.front.config;
+        let (clients, address) = self
+            .open("clients", config.listen, self.router(), Arc::clone(&self.tls), config.connections_max)
+            .await?;
+        let admins = match config.admin_listen {
+            None => None,
+            Some(wanted) => {
+                let plain = Arc::new(ArcSwapOption::empty());
+                Some(self.open("admins", wanted, self.admin_router(), plain, ADMIN_CONNECTIONS_MAX).await?)
+            }
         };
-        let listener = open(self.config.listen).await?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| BindError::Address { address: self.config.listen, source })?;
-        Ok(Bound { address, admin_address: None })
+        let (admins, admin_address) = admins.unzip();
+        Ok(Bound { address, admin_address, clients, admins, app: self.app.clone() })
+    }
+
+    async fn open(
+        &self,
+        name: &'static str,
+        address: SocketAddr,
+        router: Router,
+        tls: Arc<ArcSwapOption<ServerConfig>>,
+        connections_max: usize,
+    ) -> Result<(Listener, SocketAddr), BindError> {
+        let problem = |source| BindError::Address { address, source };
+        let socket = TcpListener::bind(address).await.map_err(problem)?;
+        let address = socket.local_addr().map_err(problem)?;
+        let config = &self.app.front.config;
+        let listener = Listener {
+            name,
+            socket,
+            router,
+            tls,
+            connections_max,
+            header_timeout: config.header_timeout,
+            write_timeout: config.write_timeout,
+            tasks: self.tasks.clone(),
+        };
+        Ok((listener, address))
     }
 }
 
@@ -135,11 +199,39 @@ pub struct Bound {
     pub address: SocketAddr,
     /// Where admins call.
     pub admin_address: Option<SocketAddr>,
+    clients: Listener,
+    admins: Option<Listener>,
+    app: App,
 }
 
 impl Bound {
     /// Serves until told to leave, and all connections are closed.
     pub async fn serve(self, shutdown: Shutdown) {
-        shutdown.finish.cancelled().await;
+        let Self { clients, admins, app, .. } = self;
+        let admins = async {
+            if let Some(admins) = admins {
+                admins.serve(&shutdown).await;
+            }
+        };
+        let served = async {
+            tokio::join!(clients.serve(&shutdown), admins);
+        };
+        tokio::select! {
+            () = served => {}
+            () = tick(&app) => {}
+        }
+    }
+}
+
+/// What is done again and again, as long as anybody is served.
+async fn tick(app: &App) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        for _ in 0..TICKS_PER_UPKEEP {
+            ticks.tick().await;
+            app.keys.cut_off().await;
+        }
+        app.back.metrics.upkeep();
     }
 }

@@ -1,0 +1,406 @@
+//! How much a key may use: requests per minute, turns at once, budgets. Counted in this process.
+//!
+//! A budget is what the ledger says was spent, read once per span and carried on from there, and what is set aside for running
+//! turns. A turn is admitted while both together leave room for its reserve, so an overrun is bounded by what running turns cost
+//! beyond theirs.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use chat::{ErrorCode, KeyId, Lease, LedgerRow, Maintenance, Timestamp, TurnError, UsageSumOfKey};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use rust_decimal::Decimal;
+
+use crate::error::ApiError;
+use crate::keys::Key;
+use crate::{Budget, Limits, Per, Reserve, metrics};
+
+/// What was read of the ledger is read again after so long, if nothing of the key runs.
+const REREAD_AFTER: Duration = Duration::from_secs(5);
+
+/// Counts for all keys.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    /// Keys are made by operators: there are as many entries as keys that were used.
+    keys: Mutex<HashMap<KeyId, Arc<Counter>>>,
+    maintenance: Arc<dyn Maintenance>,
+}
+
+/// How a request stands to its key's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) per_minute: u32,
+    /// Requests that could be made now.
+    pub(crate) remaining: u32,
+    /// Seconds until all of the burst could be.
+    pub(crate) reset: u64,
+    /// The request is one too many: seconds until it would not be.
+    pub(crate) wait: Option<u64>,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+#[derive(Debug)]
+struct Counter {
+    settings: ArcSwap<Settings>,
+    turns: Mutex<Turns>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    limits: Limits,
+    limiter: Option<Limiter>,
+}
+
+impl Settings {
+    fn new(limits: Limits) -> Self {
+        let limiter = limits.requests_per_minute.and_then(NonZeroU32::new).map(|per_minute| {
+            let burst = limits.burst.unwrap_or(per_minute.get() / 10);
+            let quota =
+                Quota::per_minute(per_minute).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
+            RateLimiter::direct(quota).with_middleware::<StateInformationMiddleware>()
+        });
+        Self { limits, limiter }
+    }
+}
+
+/// A key's running turns, and what it has spent.
+#[derive(Debug, Default)]
+struct Turns {
+    running: u32,
+    reserved: Sum,
+    day: Option<Spent>,
+    month: Option<Spent>,
+    /// Counts settled turns: what was read of the ledger meanwhile may or may not have them.
+    settled: u64,
+    settled_at: Option<Instant>,
+}
+
+/// Tokens, and money by currency.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Sum {
+    tokens: u64,
+    cost: HashMap<String, Decimal>,
+}
+
+impl Sum {
+    fn add_row(&mut self, row: &LedgerRow) {
+        let Some(usage) = &row.usage else { return };
+        self.tokens = self.tokens.saturating_add(usage.tokens().unwrap_or(0));
+        if let Some(cost) = &usage.cost {
+            let sum = self.cost.entry(cost.currency.clone()).or_default();
+            *sum = sum.saturating_add(cost.amount);
+        }
+    }
+
+    fn cost_in(&self, currency: &str) -> Decimal {
+        self.cost.get(currency).copied().unwrap_or_default()
+    }
+}
+
+impl From<UsageSumOfKey> for Sum {
+    fn from(sum: UsageSumOfKey) -> Self {
+        let cost = sum.cost.into_iter().map(|cost| (cost.currency, cost.amount)).collect();
+        Self { tokens: sum.tokens, cost }
+    }
+}
+
+/// What was spent in one span.
+#[derive(Debug)]
+struct Spent {
+    /// The span's first day.
+    since: String,
+    sum: Sum,
+    read_at: Instant,
+}
+
+impl Turns {
+    fn spent(&self, per: Per) -> Option<&Spent> {
+        match per {
+            Per::Day => self.day.as_ref(),
+            Per::Month => self.month.as_ref(),
+        }
+    }
+
+    fn spent_mut(&mut self, per: Per) -> &mut Option<Spent> {
+        match per {
+            Per::Day => &mut self.day,
+            Per::Month => &mut self.month,
+        }
+    }
+
+    fn reserve(&mut self, budgets: &[Budget], reserve: Reserve) {
+        self.running += 1;
+        self.reserved.tokens = self.reserved.tokens.saturating_add(reserve.tokens);
+        for currency in currencies(budgets) {
+            let sum = self.reserved.cost.entry(currency.clone()).or_default();
+            *sum = sum.saturating_add(reserve.cost);
+        }
+    }
+
+    fn release(&mut self, currencies: &[String], reserve: Reserve) {
+        self.reserved.tokens = self.reserved.tokens.saturating_sub(reserve.tokens);
+        for currency in currencies {
+            if let Some(sum) = self.reserved.cost.get_mut(currency) {
+                *sum = sum.saturating_sub(reserve.cost);
+            }
+        }
+    }
+
+    /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
+    fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
+        let none = Sum::default();
+        let spent =
+            self.spent(budget.per).filter(|spent| spent.since == since).map_or(&none, |spent| &spent.sum);
+        let tokens = budget.tokens.is_some_and(|limit| {
+            let taken = spent.tokens.saturating_add(self.reserved.tokens);
+            taken.saturating_add(reserve.tokens.max(1)) > limit
+        });
+        let cost = budget.cost.zip(budget.currency.as_deref()).is_some_and(|(limit, currency)| {
+            let taken = spent.cost_in(currency).saturating_add(self.reserved.cost_in(currency));
+            taken.saturating_add(reserve.cost) > limit || taken >= limit
+        });
+        tokens || cost
+    }
+}
+
+fn currencies(budgets: &[Budget]) -> Vec<String> {
+    let mut all: Vec<_> = budgets.iter().filter_map(|budget| budget.currency.clone()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The first day of the span that `now` lies in.
+fn since(per: Per, now: Timestamp) -> String {
+    match per {
+        Per::Day => now.day(),
+        Per::Month => format!("{}-01", now.month()),
+    }
+}
+
+/// Seconds until the span that `now` lies in ends.
+fn seconds_left(per: Per, now: Timestamp) -> u64 {
+    const DAY: i64 = 24 * 3600;
+    let mut end = (now.seconds().div_euclid(DAY) + 1) * DAY;
+    if per == Per::Month {
+        let month = now.month();
+        // At most 31 steps: a calendar is not needed for this alone.
+        while Timestamp::from_millis(end * 1000).month() == month {
+            end += DAY;
+        }
+    }
+    u64::try_from(end - now.seconds()).unwrap_or(1).max(1)
+}
+
+impl Counters {
+    pub(crate) fn new(maintenance: Arc<dyn Maintenance>) -> Self {
+        Self { keys: Mutex::default(), maintenance }
+    }
+
+    /// Counts a request; none where the key has no rate.
+    pub(crate) fn request(&self, key: &Key) -> Option<Rate> {
+        let counter = self.counter(key);
+        let settings = counter.settings.load();
+        let limiter = settings.limiter.as_ref()?;
+        let per_minute = settings.limits.requests_per_minute?;
+        let (remaining, burst, wait) = match limiter.check() {
+            Ok(state) => (state.remaining_burst_capacity(), state.quota().burst_size().get(), None),
+            Err(until) => {
+                let wait = until.wait_time_from(DefaultClock::default().now());
+                (0, until.quota().burst_size().get(), Some(whole_seconds(wait)))
+            }
+        };
+        let missing = u64::from(burst.saturating_sub(remaining));
+        let reset = (missing * 60).div_ceil(u64::from(per_minute.max(1)));
+        if wait.is_some() {
+            metrics::limit_hit("requests", !settings.limits.shadow);
+        }
+        Some(Rate { per_minute, remaining, reset, wait: wait.filter(|_| !settings.limits.shadow) })
+    }
+
+    /// Makes room for a turn among the key's running ones and in its budgets.
+    pub(crate) async fn turn(&self, key: &Key) -> Result<Box<dyn Lease>, ApiError> {
+        let counter = self.counter(key);
+        let now = Timestamp::now();
+        let settings = counter.settings.load_full();
+        let limits = &settings.limits;
+        for per in [Per::Day, Per::Month] {
+            if limits.budgets.iter().any(|budget| budget.per == per) {
+                self.read(&counter, key.id(), per, now).await;
+            }
+        }
+        let mut turns = counter.turns();
+        if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
+            metrics::limit_hit("concurrency", !limits.shadow);
+            if !limits.shadow {
+                let message = "as many turns run as this key may have at once: wait for one to end";
+                return Err(ApiError::new(ErrorCode::KeyConcurrency, message));
+            }
+        }
+        let full = limits.budgets.iter().find(|one| turns.is_full(one, limits.reserve, &since(one.per, now)));
+        if let Some(budget) = full {
+            metrics::limit_hit("budget", !limits.shadow);
+            if !limits.shadow {
+                return Err(spent_up(budget.per, now));
+            }
+        }
+        turns.reserve(&limits.budgets, limits.reserve);
+        drop(turns);
+        let currencies = currencies(&limits.budgets);
+        let reserve = limits.reserve;
+        Ok(Box::new(TurnLease { counter, currencies, reserve, settled: AtomicBool::new(false) }))
+    }
+
+    /// Reads what the ledger says, if it was not read in this span or may have grown elsewhere.
+    async fn read(&self, counter: &Counter, key: KeyId, per: Per, now: Timestamp) {
+        let since = since(per, now);
+        let settled = {
+            let turns = counter.turns();
+            let quiet = turns.running == 0 && turns.settled_at.is_none_or(|at| at.elapsed() > REREAD_AFTER);
+            match turns.spent(per).filter(|spent| spent.since == since) {
+                Some(spent) if !quiet || spent.read_at.elapsed() <= REREAD_AFTER => return,
+                _ => turns.settled,
+            }
+        };
+        // A store that does not answer refuses turns by itself; those that keep nothing go on with what is known here.
+        let Ok(sum) = self.maintenance.spent(key, &since).await else { return };
+        let mut turns = counter.turns();
+        let unmoved = turns.running == 0 && turns.settled == settled;
+        let spent = turns.spent_mut(per);
+        if unmoved || spent.as_ref().is_none_or(|spent| spent.since != since) {
+            *spent = Some(Spent { since, sum: sum.into(), read_at: Instant::now() });
+        }
+    }
+
+    fn counter(&self, key: &Key) -> Arc<Counter> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = keys.entry(key.id()).or_insert_with(|| {
+            let settings = ArcSwap::from_pointee(Settings::new(key.limits.clone()));
+            Arc::new(Counter { settings, turns: Mutex::default() })
+        });
+        if counter.settings.load().limits != key.limits {
+            counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
+        }
+        Arc::clone(counter)
+    }
+}
+
+impl Counter {
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn spent_up(per: Per, now: Timestamp) -> ApiError {
+    let span = match per {
+        Per::Day => "today's",
+        Per::Month => "this month's",
+    };
+    let mut error = TurnError::new(ErrorCode::KeyBudget, format!("{span} budget of this key is used up"));
+    error.retry_after = Some(seconds_left(per, now));
+    error.into()
+}
+
+/// A place among a key's running turns, and what is set aside for it.
+#[derive(Debug)]
+struct TurnLease {
+    counter: Arc<Counter>,
+    currencies: Vec<String>,
+    reserve: Reserve,
+    settled: AtomicBool,
+}
+
+impl Lease for TurnLease {
+    fn settle(&self, rows: &[LedgerRow]) {
+        if self.settled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        metrics::turn(rows);
+        let mut turns = self.counter.turns();
+        turns.release(&self.currencies, self.reserve);
+        for per in [Per::Day, Per::Month] {
+            if let Some(spent) = turns.spent_mut(per) {
+                rows.iter()
+                    .filter(|row| since(per, row.at) >= spent.since)
+                    .for_each(|row| spent.sum.add_row(row));
+            }
+        }
+        turns.settled += 1;
+        turns.settled_at = Some(Instant::now());
+    }
+}
+
+impl Drop for TurnLease {
+    fn drop(&mut self) {
+        let mut turns = self.counter.turns();
+        if !self.settled.load(Ordering::Acquire) {
+            turns.release(&self.currencies, self.reserve);
+        }
+        turns.running = turns.running.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_end_with_the_calendar() {
+        let now: Timestamp = "2026-02-27T23:59:30Z".parse().unwrap();
+        assert_eq!(seconds_left(Per::Day, now), 30);
+        assert_eq!(seconds_left(Per::Month, now), 30 + 24 * 3600);
+        assert_eq!(since(Per::Month, now), "2026-02-01");
+        assert_eq!(since(Per::Day, now), "2026-02-27");
+    }
+
+    #[test]
+    fn a_budget_has_room_for_its_reserve_or_has_none() {
+        let budget = |tokens| Budget { per: Per::Day, tokens: Some(tokens), cost: None, currency: None };
+        let spent =
+            Spent { since: "d".into(), sum: Sum { tokens: 90, ..Sum::default() }, read_at: Instant::now() };
+        let mut turns = Turns { day: Some(spent), ..Turns::default() };
+        let reserve = Reserve { tokens: 5, cost: Decimal::ZERO };
+        assert!(!turns.is_full(&budget(95), reserve, "d"));
+        assert!(turns.is_full(&budget(94), reserve, "d"));
+        turns.reserve(&[], reserve);
+        assert!(turns.is_full(&budget(99), reserve, "d"));
+        assert!(!turns.is_full(&budget(100), reserve, "d"));
+        turns.release(&[], reserve);
+        assert!(!turns.is_full(&budget(95), reserve, "d"));
+        // Without a reserve: as long as anything is left.
+        assert!(!turns.is_full(&budget(91), Reserve::default(), "d"));
+        assert!(turns.is_full(&budget(90), Reserve::default(), "d"));
+        // Another day has spent nothing.
+        assert!(!turns.is_full(&budget(50), Reserve::default(), "e"));
+    }
+
+    #[test]
+    fn a_budget_in_money_counts_its_own_currency() {
+        let ten = Some(Decimal::TEN);
+        let budget = |currency: &str| Budget {
+            per: Per::Day,
+            tokens: None,
+            cost: ten,
+            currency: Some(currency.into()),
+        };
+        let sum = Sum { tokens: 0, cost: HashMap::from([("RUB".to_owned(), Decimal::TEN)]) };
+        let turns = Turns {
+            day: Some(Spent { since: "d".into(), sum, read_at: Instant::now() }),
+            ..Turns::default()
+        };
+        assert!(turns.is_full(&budget("RUB"), Reserve::default(), "d"));
+        assert!(!turns.is_full(&budget("USD"), Reserve::default(), "d"));
+    }
+}

@@ -1,0 +1,8 @@
+//! One layer a file, each an `async fn`; `stack.rs` puts them in order.
+
+pub(crate) mod auth;
+pub(crate) mod cors;
+pub(crate) mod load_shed;
+pub(crate) mod rate_limit;
+pub(crate) mod request_id;
+pub(crate) mod trace;

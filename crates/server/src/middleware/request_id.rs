@@ -1,0 +1,51 @@
+//! The name of a request: the client's, where it is a good one, else a new one. In every answer, and in every line of the log.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderName;
+
+use crate::error;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CHARACTERS_MAX: usize = 128;
+
+/// The id of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+impl RequestId {
+    /// The id of a request that has passed [`name`].
+    pub(crate) fn of(request: &Request) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self("".into()))
+    }
+}
+
+/// Names the request.
+pub(crate) async fn name(mut request: Request, next: Next) -> Response {
+    let mut given = request.headers().get_all(REQUEST_ID).iter();
+    let only = given.next().filter(|_| given.next().is_none());
+    let good = only.and_then(|value| value.to_str().ok()).filter(|id| is_good(id));
+    let id = good.map_or_else(new, Arc::from);
+    request.extensions_mut().insert(RequestId(id));
+    next.run(request).await
+}
+
+/// Puts the name into the answer, and into the body of one that is an error.
+pub(crate) async fn echo(request: Request, next: Next) -> Response {
+    let RequestId(id) = RequestId::of(&request);
+    let mut response = error::render(next.run(request).await, &id);
+    error::insert(response.headers_mut(), REQUEST_ID, &id);
+    response
+}
+
+fn is_good(id: &str) -> bool {
+    (1..=CHARACTERS_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+fn new() -> Arc<str> {
+    format!("req_{:032x}", rand::random::<u128>()).into()
+}

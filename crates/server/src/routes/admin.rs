@@ -1,0 +1,172 @@
+//! What operators ask of a running gateway.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
+use http::header::CONTENT_TYPE;
+use http::{StatusCode, Uri};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::body::{Body, OptionalBody, given};
+use crate::error::ApiError;
+use crate::query::{Name, Params};
+use crate::routes::chats::Nothing;
+use crate::routes::reply;
+use crate::text::Line;
+use crate::{Budget, Limits, Reloaded, Reserve, hash_secret, new_secret};
+
+/// The text that Prometheus reads. No key is asked for.
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let running = u32::try_from(app.engine.running()).unwrap_or(u32::MAX);
+    metrics::gauge!("switchboard_running_turns").set(running);
+    let queued = u32::try_from(app.back.maintenance.status().queued_writes).unwrap_or(u32::MAX);
+    metrics::gauge!("switchboard_store_queued_writes").set(queued);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.back.metrics.render())
+}
+
+pub(super) async fn providers(State(app): State<App>, uri: Uri) -> Result<impl IntoResponse, ApiError> {
+    Params::read(&uri, &[])?;
+    Ok(reply::list(app.engine.providers()))
+}
+
+pub(super) async fn reload(
+    State(app): State<App>,
+    OptionalBody(_): OptionalBody<Nothing>,
+) -> Result<Json<Reloaded>, ApiError> {
+    let reloaded = app.back.reload.reload().await;
+    reloaded.map(Json).map_err(|problem| ApiError::invalid("configuration", problem))
+}
+
+/// `POST /admin/keys`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(super) struct Wanted {
+    name: Line<128>,
+    #[serde(default, deserialize_with = "given")]
+    tenant: Option<TenantId>,
+    #[serde(default, deserialize_with = "given")]
+    assistants: Option<Vec<AssistantName>>,
+    #[serde(default, deserialize_with = "given")]
+    may: Option<Vec<Permission>>,
+    #[serde(default, deserialize_with = "given")]
+    admin: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "given")]
+    requests_per_minute: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    burst: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    concurrent_turns: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    budgets: Option<Vec<Budget>>,
+    #[serde(default, deserialize_with = "given")]
+    reserve: Option<Reserve>,
+    #[serde(default, deserialize_with = "given")]
+    shadow: Option<bool>,
+}
+
+/// A key as admins see it: never its secret, but once.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: KeyId,
+    object: &'static str,
+    name: String,
+    tenant: TenantId,
+    assistants: Option<Vec<AssistantName>>,
+    may: Permissions,
+    admin: bool,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    requests_per_minute: Option<u32>,
+    burst: Option<u32>,
+    concurrent_turns: Option<u32>,
+    budgets: Vec<Budget>,
+    reserve: Reserve,
+    shadow: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl Shown {
+    fn new(record: KeyRecord, secret: Option<String>) -> Self {
+        let KeyRecord { id, key, created_at, revoked_at } = record;
+        let limits: Limits = serde_json::from_str(&key.limits).unwrap_or_default();
+        Self {
+            id,
+            object: "key",
+            name: key.name,
+            tenant: key.tenant,
+            assistants: key.assistants,
+            may: key.may,
+            admin: key.admin,
+            created_at,
+            expires_at: key.expires_at,
+            revoked_at,
+            requests_per_minute: limits.requests_per_minute,
+            burst: limits.burst,
+            concurrent_turns: limits.concurrent_turns,
+            budgets: limits.budgets,
+            reserve: limits.reserve,
+            shadow: limits.shadow,
+            secret,
+        }
+    }
+}
+
+pub(super) async fn keys(State(app): State<App>, uri: Uri) -> Result<impl IntoResponse, ApiError> {
+    Params::read(&uri, &[])?;
+    let records = app.back.maintenance.keys().await?;
+    Ok(reply::list(records.into_iter().map(|record| Shown::new(record, None)).collect()))
+}
+
+pub(super) async fn create_key(
+    State(app): State<App>,
+    Body { value, .. }: Body<Wanted>,
+) -> Result<Response, ApiError> {
+    let now = Timestamp::now();
+    let Line(name) = value.name;
+    if name.trim().is_empty() {
+        return Err(ApiError::invalid("name", "`name` must not be empty"));
+    }
+    if value.expires_at.is_some_and(|end| end <= now) {
+        return Err(ApiError::invalid("expires_at", "`expires_at` must lie ahead"));
+    }
+    let limits = Limits {
+        requests_per_minute: value.requests_per_minute,
+        burst: value.burst,
+        concurrent_turns: value.concurrent_turns,
+        budgets: value.budgets.unwrap_or_default(),
+        reserve: value.reserve.unwrap_or_default(),
+        shadow: value.shadow.unwrap_or(false),
+    };
+    limits.check().map_err(|error| ApiError::invalid(&error.param, error.to_string()))?;
+    // A tenant's name may be all that a key's name may be, and no more.
+    let own =
+        name.parse().map_err(|_| ApiError::invalid("name", "`name` cannot be a tenant's: give a `tenant`"));
+    let secret = new_secret();
+    let key = NewKey {
+        hash: hash_secret(secret.expose_secret()),
+        tenant: value.tenant.map_or(own, Ok)?,
+        name,
+        assistants: value.assistants,
+        may: value.may.unwrap_or_default().into_iter().collect(),
+        admin: value.admin.unwrap_or(false),
+        expires_at: value.expires_at,
+        limits: serde_json::to_string(&limits).map_err(ApiError::internal)?,
+    };
+    let record = app.back.maintenance.create_key(key, now).await?;
+    Ok(reply::created(Shown::new(record, Some(secret.expose_secret().to_owned()))))
+}
+
+pub(super) async fn revoke_key(
+    State(app): State<App>,
+    Name(id): Name<KeyId>,
+) -> Result<StatusCode, ApiError> {
+    app.back.maintenance.revoke_key(id, Timestamp::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,293 @@
+//! Turns: asked for, read, watched, stopped.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chat::{
+    Caller, Content, ConversationId, ErrorCode, Metadata, Role, Turn, TurnError, TurnId, TurnStatus, UserId,
+    WhenBusy,
+};
+use engine::{Ask, Prompt, Reader};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::body::{Body, OptionalBody, given};
+use crate::error::{ApiError, TURN_ID, insert};
+use crate::middleware::auth::Who;
+use crate::query::{Name, Named, Params, named};
+use crate::routes::reply;
+use crate::routes::said::Said;
+use crate::sse;
+use crate::text::Line;
+
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// `POST /v1/chat`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(super) struct Wanted {
+    #[serde(default, deserialize_with = "given")]
+    assistant: Option<Line<256>>,
+    #[serde(default, deserialize_with = "given")]
+    message: Option<Said>,
+    #[serde(default, deserialize_with = "given")]
+    messages: Option<Vec<OneMessage>>,
+    #[serde(default, deserialize_with = "given")]
+    conversation_id: Option<Line<256>>,
+    #[serde(default, deserialize_with = "given")]
+    user: Option<UserId>,
+    #[serde(default, deserialize_with = "given")]
+    stream: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    store: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    context_messages: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    search_filters: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
+    metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "given")]
+    when_busy: Option<WhenBusy>,
+}
+
+/// A message of a transcript.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `role` and `content`")]
+struct OneMessage {
+    role: TranscriptRole,
+    content: Said,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TranscriptRole {
+    System,
+    User,
+    Assistant,
+}
+
+impl From<TranscriptRole> for Role {
+    fn from(role: TranscriptRole) -> Self {
+        match role {
+            TranscriptRole::System => Self::System,
+            TranscriptRole::User => Self::User,
+            TranscriptRole::Assistant => Self::Assistant,
+        }
+    }
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    who: Who,
+    Body { value, idempotency }: Body<Wanted>,
+) -> Result<Response, ApiError> {
+    let mut ask = value.into_ask(who.caller())?;
+    ask.idempotency = idempotency;
+    ask.lease = Some(app.counters.turn(who.key()).await?);
+    let stream = ask.stream;
+    let reader = app.engine.chat(who.caller(), ask).await?;
+    if stream {
+        return Ok(watch(&app, &who, reader));
+    }
+    whole(&app, &who, reader).await
+}
+
+/// The answer in one piece.
+async fn whole(app: &App, who: &Who, mut reader: Reader) -> Result<Response, ApiError> {
+    let (id, repeat) = (reader.turn_id(), reader.is_repeat());
+    let life = app.keys.lives.of(who.identity());
+    let turn = tokio::select! {
+        turn = reader.end() => turn,
+        () = life.ended() => {
+            let error = TurnError::new(ErrorCode::InvalidKey, "the key has ended while its turn ran");
+            return Err(ApiError::of_turn(error, id, repeat));
+        }
+    };
+    match (&turn.status, &turn.error) {
+        (TurnStatus::Failed, Some(error)) => Err(ApiError::of_turn(error.clone(), id, repeat)),
+        (TurnStatus::Failed, None) => {
+            Err(ApiError::of_turn(TurnError::new(ErrorCode::Internal, "the turn failed"), id, repeat))
+        }
+        _ => Ok(answered(&turn, repeat)),
+    }
+}
+
+fn answered(turn: &Turn, repeat: bool) -> Response {
+    let mut response = reply::turn(sse::as_repeated(turn, repeat).as_ref().unwrap_or(turn));
+    let wait = turn.error.as_ref().and_then(|error| error.retry_after).filter(|_| !repeat);
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(http::header::RETRY_AFTER, seconds.max(1).into());
+    }
+    response
+}
+
+fn watch(app: &App, who: &Who, reader: Reader) -> Response {
+    sse::stream(reader, app.keys.lives.of(who.identity()), app.front.config.heartbeat)
+}
+
+pub(super) async fn read(
+    State(app): State<App>,
+    who: Who,
+    Name(id): Name<TurnId>,
+) -> Result<Response, ApiError> {
+    Ok(reply::turn(&*app.engine.turn(who.caller(), id).await?))
+}
+
+pub(super) async fn events(
+    State(app): State<App>,
+    who: Who,
+    Name(id): Name<TurnId>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = after(&uri, &headers)?;
+    match app.engine.events(who.caller(), id, after).await? {
+        Some(reader) => Ok(watch(&app, &who, reader)),
+        None => {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            insert(response.headers_mut(), TURN_ID, &id.to_string());
+            Ok(response)
+        }
+    }
+}
+
+/// After which event to go on. A browser that comes back sends the header beside the URL that it began with: the header is newer.
+fn after(uri: &Uri, headers: &HeaderMap) -> Result<u64, ApiError> {
+    let params = Params::read(uri, &["after"])?;
+    let is = "the number of an event";
+    let in_url = params.value::<u64>("after", is)?;
+    let Some(header) = headers.get(LAST_EVENT_ID) else { return Ok(in_url.unwrap_or(0)) };
+    let number = header.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| ApiError::invalid("Last-Event-ID", format!("`Last-Event-ID` must be {is}")))
+}
+
+pub(super) async fn cancel(
+    State(app): State<App>,
+    who: Who,
+    Name(id): Name<TurnId>,
+    OptionalBody(_): OptionalBody<Nothing>,
+) -> Result<Response, ApiError> {
+    Ok(reply::turn(&*app.engine.cancel(who.caller(), id).await?))
+}
+
+/// A body that says nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(super) struct Nothing {}
+
+impl Wanted {
+    fn into_ask(self, caller: &Caller) -> Result<Ask, ApiError> {
+        let store = self.store.unwrap_or(true);
+        if self.conversation_id.is_some() && self.messages.is_some() {
+            return Err(ApiError::invalid(
+                "messages",
+                "`messages` begins a conversation: it does not go with `conversation_id`",
+            ));
+        }
+        if self.conversation_id.is_some() && !store {
+            return Err(ApiError::invalid(
+                "store",
+                "a turn in a conversation is kept: `store` must not be false with `conversation_id`",
+            ));
+        }
+        if self.conversation_id.is_none() && self.assistant.is_none() {
+            return Err(missing(
+                "assistant",
+                "name the `assistant` to ask, or the `conversation_id` to continue",
+            ));
+        }
+        let metadata = self.metadata.unwrap_or_default();
+        check_metadata(&metadata)?;
+        if self.search_filters.as_ref().is_some_and(|filters| !filters.get().trim_start().starts_with('{')) {
+            return Err(ApiError::invalid("search_filters", "`search_filters` must be an object"));
+        }
+        Ok(Ask {
+            prompt: prompt(self.message, self.messages)?,
+            assistant: self.assistant.map(|Line(name)| asked("assistant", &name)).transpose()?,
+            conversation_id: self
+                .conversation_id
+                .map(|Line(id)| asked::<ConversationId>("conversation_id", &id))
+                .transpose()?,
+            user: user_of(caller, self.user)?,
+            stream: self.stream.unwrap_or(false),
+            store,
+            context_messages: self.context_messages,
+            search_filters: self.search_filters.map(Arc::from),
+            metadata,
+            when_busy: self.when_busy,
+            idempotency: None,
+            extension: None,
+            lease: None,
+        })
+    }
+}
+
+fn prompt(message: Option<Said>, messages: Option<Vec<OneMessage>>) -> Result<Prompt, ApiError> {
+    match (message, messages) {
+        (Some(_), Some(_)) => Err(ApiError::invalid("messages", "send `message` or `messages`, not both")),
+        (None, None) => Err(missing("message", "`message` is missing: the user's words")),
+        (Some(Said(content)), None) => {
+            not_empty("message", &content)?;
+            Ok(Prompt::Message(content))
+        }
+        (None, Some(messages)) => {
+            let mut transcript = Vec::with_capacity(messages.len());
+            for (index, OneMessage { role, content: Said(content) }) in messages.into_iter().enumerate() {
+                not_empty(&format!("messages[{index}].content"), &content)?;
+                transcript.push((Role::from(role), content));
+            }
+            match transcript.last() {
+                Some((Role::User, _)) => Ok(Prompt::Transcript(transcript)),
+                Some(_) => Err(ApiError::invalid("messages", "the last of `messages` must be from the user")),
+                None => Err(ApiError::invalid("messages", "`messages` must not be empty")),
+            }
+        }
+    }
+}
+
+fn not_empty(param: &str, content: &Content) -> Result<(), ApiError> {
+    if content.is_empty() {
+        return Err(ApiError::invalid(param, format!("`{param}` must not be empty")));
+    }
+    Ok(())
+}
+
+fn missing(param: &str, message: &str) -> ApiError {
+    TurnError::new(ErrorCode::MissingField, message).about(param).into()
+}
+
+/// A name in a body: empty is wrong, one that cannot be is not found.
+pub(super) fn asked<T: Named>(param: &str, text: &str) -> Result<T, ApiError> {
+    if text.trim().is_empty() {
+        return Err(ApiError::invalid(param, format!("`{param}` must not be empty")));
+    }
+    named(text)
+}
+
+/// The end user: a browser's token speaks for its own alone.
+pub(super) fn user_of(caller: &Caller, user: Option<UserId>) -> Result<Option<UserId>, ApiError> {
+    match (&caller.user, user) {
+        (Some(own), Some(other)) if *own != other => {
+            Err(ApiError::invalid("user", "this token is another user's: leave `user` out"))
+        }
+        (Some(own), _) => Ok(Some(own.clone())),
+        (None, user) => Ok(user),
+    }
+}
+
+pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
+    let bytes = serde_json::to_vec(metadata).map_err(ApiError::internal)?.len();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(ApiError::invalid("metadata", "`metadata` must not be larger than 16 KiB as JSON"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

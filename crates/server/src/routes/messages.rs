@@ -1,0 +1,72 @@
+//! Messages of a conversation: read, and put in without asking for a reply.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chat::{ConversationId, Delivery, Message, Permission, Role};
+use engine::PutMessage;
+use http::Uri;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::body::{Body, given};
+use crate::error::ApiError;
+use crate::middleware::auth::Who;
+use crate::query::{Name, Params};
+use crate::routes::reply;
+use crate::text::Line;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(super) struct NewMessage {
+    role: Role,
+    #[serde(default, deserialize_with = "given")]
+    author: Option<Line<256>>,
+    text: String,
+}
+
+/// A message, and where it has got to.
+#[derive(Debug, Serialize)]
+struct Put {
+    #[serde(flatten)]
+    message: Message,
+    delivery: Delivery,
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    who: Who,
+    Name(id): Name<ConversationId>,
+    uri: Uri,
+) -> Result<impl IntoResponse, ApiError> {
+    let params = Params::read(&uri, &["order", "limit", "cursor"])?;
+    let descending = match params.text("order") {
+        None | Some("asc") => false,
+        Some("desc") => true,
+        Some(_) => return Err(ApiError::invalid("order", "`order` must be `asc` or `desc`")),
+    };
+    Ok(reply::page(app.engine.messages(who.caller(), id, descending, params.page()?).await?))
+}
+
+pub(super) async fn put(
+    State(app): State<App>,
+    who: Who,
+    Name(id): Name<ConversationId>,
+    Body { value, idempotency }: Body<NewMessage>,
+) -> Result<Response, ApiError> {
+    if matches!(value.role, Role::Operator | Role::System) {
+        who.must(Permission::Operator)?;
+    }
+    if value.text.is_empty() {
+        return Err(ApiError::invalid("text", "`text` must not be empty"));
+    }
+    let author = value.author.map(|Line(author)| author);
+    if author.as_ref().is_some_and(|author| author.trim().is_empty()) {
+        return Err(ApiError::invalid(
+            "author",
+            "`author` must not be empty: leave it out for the role's own",
+        ));
+    }
+    let message = PutMessage { role: value.role, author, text: value.text };
+    let (message, delivery) = app.engine.put_message(who.caller(), id, message, idempotency).await?;
+    Ok(reply::created(Put { message, delivery }))
+}

@@ -1,0 +1,66 @@
+//! Short-lived bearers for browsers.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use chat::{AssistantName, ErrorCode, Permission, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::body::{Body, given};
+use crate::error::ApiError;
+use crate::middleware::auth::Who;
+use crate::routes::reply;
+use crate::token::Claims;
+
+const SECONDS_MAX: u64 = 3600;
+const ASSISTANTS_MAX: usize = 64;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(super) struct Wanted {
+    user: UserId,
+    #[serde(default, deserialize_with = "given")]
+    assistants: Option<Vec<AssistantName>>,
+    expires_in: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Issued {
+    token: String,
+    expires_at: Timestamp,
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    who: Who,
+    Body { value, .. }: Body<Wanted>,
+) -> Result<Response, ApiError> {
+    who.must_be_key()?;
+    who.must(Permission::Tokens)?;
+    if !(1..=SECONDS_MAX).contains(&value.expires_in) {
+        return Err(ApiError::invalid("expires_in", "`expires_in` must be 1 to 3600 seconds"));
+    }
+    let caller = who.caller();
+    if let Some(names) = &value.assistants {
+        if names.is_empty() || names.len() > ASSISTANTS_MAX {
+            let message = "`assistants` must have 1 to 64 names; leave it out for all that the key may use";
+            return Err(ApiError::invalid("assistants", message));
+        }
+        if let Some(name) = names.iter().find(|name| !caller.assistants.allows(name)) {
+            let message = format!("this key may not use the assistant `{name}`");
+            return Err(ApiError::new(ErrorCode::AssistantNotAllowed, message));
+        }
+    }
+    let expires_at = Timestamp::now().plus(Duration::from_secs(value.expires_in));
+    let claims = Claims {
+        key: caller.key,
+        tenant: caller.tenant.clone(),
+        user: value.user,
+        assistants: value.assistants,
+        expires_at,
+    };
+    let token = claims.sign(&app.keys.secret().await?).map_err(ApiError::internal)?;
+    Ok(reply::created(Issued { token, expires_at }))
+}

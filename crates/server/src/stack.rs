@@ -1,0 +1,61 @@
+//! The inbound onion: every layer, outermost first, with the reason why it stands there.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::middleware::{auth, cors, load_shed, rate_limit, request_id, trace};
+
+/// Who calls at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// Clients, each within its key's limits.
+    Clients,
+    /// Admins, also when there is more to do than can be done.
+    Admins,
+}
+
+/// Puts the layers around the routes. `open` are the routes that need no key; they join behind `auth`, so that whatever is new is
+/// closed unless somebody opens it.
+pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App>) -> Router {
+    let secret = [AUTHORIZATION, HeaderName::from_static("x-api-key")];
+    let state = || app.clone();
+    let inner = ServiceBuilder::new()
+        // Nobody gets further without being known: not even to a 404.
+        .layer(from_fn_with_state(state(), auth::auth))
+        // Behind auth, because it counts by key.
+        .option_layer((face == Face::Clients).then(|| from_fn_with_state(state(), rate_limit::rate_limit)))
+        .option_layer((face == Face::Admins).then(|| from_fn_with_state(state(), auth::admin)));
+    let outer = ServiceBuilder::new()
+        // First, so that everything below can name the request.
+        .layer(from_fn(request_id::name))
+        // Before the span, so that no layer below can print a key by accident.
+        .layer(SetSensitiveRequestHeadersLayer::new(secret))
+        // Around all that takes time or can fail, so that every answer has its line in the log.
+        .layer(from_fn(trace::trace))
+        // Inside the span, around all that answers: it writes the bodies of errors, which have the request's id in them.
+        .layer(from_fn(request_id::echo))
+        // Inside the echo, so that a fault of ours is an answer like any other.
+        .layer(CatchPanicLayer::custom(panicked))
+        // Before auth: a preflight has no key. Before load shed: a browser is to see the 503, too.
+        .layer(from_fn_with_state(state(), cors::cors))
+        // Before anything that costs: work that cannot be done is refused while that is cheap.
+        .option_layer((face == Face::Clients).then(|| from_fn_with_state(state(), load_shed::load_shed)))
+        // Sets the bound that whoever reads a body keeps; nothing reads one before auth.
+        .layer(DefaultBodyLimit::max(app.front.config.body_bytes_max));
+    closed.layer(inner).merge(open).layer(outer).with_state(app.clone())
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    ApiError::internal(format!("a request panicked: {words}")).into_response()
+}
