@@ -1,6 +1,12 @@
 //! Every provider's translations, against its cassettes: what is sent, and what is made of the answer.
 
-use crate::cassette;
+#![cfg(test)]
+
+use std::sync::Arc;
+
+use chat::{Clock, Failure};
+
+use crate::cassette::{self, Transport};
 
 /// One loop over all kinds and scenarios; no socket.
 #[tokio::test(start_paused = true)]
@@ -39,19 +45,89 @@ fn cassettes_say_where_they_come_from() {
     }
 }
 
+/// The clock to an answer's headers runs where a stream was asked for, and else not: a call that gives the whole answers when it is
+/// done. gigachat.ai's call never says which it is.
+#[tokio::test(start_paused = true)]
+async fn only_a_stream_has_a_clock_to_its_headers() {
+    let wait = async |kind: &str, settings: &str, stream: bool| {
+        let error = cassette::ask_transport(kind, settings, stream, Transport::Hangs).await.1;
+        error.expect("an answer out of nothing").failure
+    };
+    let headers = Failure::TimedOut(Clock::Headers);
+    let total = Failure::TimedOut(Clock::Total);
+    let key = "api_key = 'test-key'\n";
+    assert_eq!(wait("openai", key, true).await, headers);
+    assert_eq!(wait("openai", key, false).await, total);
+    assert_eq!(wait("gptunnel", key, true).await, total, "GPTunnel is not asked for a stream");
+    assert_eq!(wait("gptunnel", &format!("{key}stream_upstream = true"), true).await, headers);
+    assert_eq!(wait("gptunnel", &format!("{key}stream_upstream = true"), false).await, total);
+}
+
+/// A call that broke after it was sent is sent again only where there is no effect to repeat.
+#[tokio::test(start_paused = true)]
+async fn only_a_call_without_effect_is_sent_again_after_a_reset() {
+    let calls = async |kind: &str| {
+        cassette::ask_transport(kind, "api_key = 'test-key'", false, Transport::Resets).await.0
+    };
+    assert_eq!(calls("openai").await, 3);
+    assert_eq!(calls("gptunnel").await, 1);
+}
+
 /// An operator's mistakes are named by their key.
 #[test]
 fn settings_at_fault_are_named() {
-    let upstream = cassette::silent_upstream();
-    let context = providers::Context { secrets: std::sync::Arc::new([]), reply_bytes_max: 1024 };
-    let build = |kind: &str, section: &str| {
-        providers::build(kind, section.parse().unwrap(), upstream.clone(), context.clone())
-            .map(|_| ())
-            .unwrap_err()
-    };
-    assert_eq!(build("gptunell", "").key.as_deref(), Some("kind"));
     for kind in providers::KINDS {
-        let error = build(kind.name, "api_key = 'test-key'\nno_such_setting = 1");
+        let error = build(kind.name, "api_key = 'test-key'\nno_such_setting = 1").unwrap_err();
         assert_eq!(error.key.as_deref(), Some("no_such_setting"), "{}: {error:?}", kind.name);
+        let error = build(kind.name, "api_key = \"test\\nkey\"").unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("api_key"), "{}: {error:?}", kind.name);
     }
+    assert_eq!(build("gptunell", "").unwrap_err().key.as_deref(), Some("kind"));
+}
+
+/// The stanzas that the project shows can be used as they are, and show every setting that their provider has.
+#[test]
+fn stanzas_can_be_used() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/providers");
+    for kind in providers::KINDS {
+        let file = std::fs::read_to_string(folder.join(format!("{}.toml", kind.name))).expect(kind.name);
+        let table: toml::Table = file.parse().expect(kind.name);
+        let sections = table["providers"].as_table().unwrap();
+        for section in sections.values() {
+            let mut section = section.as_table().unwrap().clone();
+            assert_eq!(section["kind"].as_str(), Some(kind.name));
+            for key in OF_THE_GATEWAY {
+                section.remove(*key);
+            }
+            build(kind.name, &section.to_string()).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
+        }
+        let schema = serde_json::to_value((kind.settings)()).unwrap();
+        for setting in schema["properties"].as_object().expect(kind.name).keys() {
+            assert!(file.contains(&format!("{setting} = ")), "{}: {setting}", kind.name);
+        }
+    }
+}
+
+/// What of a provider's table the gateway reads itself.
+const OF_THE_GATEWAY: &[&str] = &[
+    "kind",
+    "base_url",
+    "headers",
+    "connect_timeout",
+    "headers_timeout",
+    "first_text_timeout",
+    "idle_timeout",
+    "total_timeout",
+    "hedge_after",
+    "retry",
+    "breaker",
+    "max_concurrency",
+    "requests_per_minute",
+    "proxy",
+    "ca_file",
+];
+
+fn build(kind: &str, section: &str) -> Result<Arc<dyn chat::Provider>, providers::BuildError> {
+    let context = providers::Context { secrets: Arc::new([]), reply_bytes_max: 1024 };
+    providers::build(kind, section.parse().unwrap(), cassette::silent_upstream(), context)
 }

@@ -481,16 +481,6 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// How it comes by what was said before.
     fn memory(&self) -> Memory;
 
-    /// Whether it asks in the name of the turn's user: only keys that may act as their users (`may = ["act_as_user"]`) may ask it.
-    fn acts_as_user(&self) -> bool {
-        false
-    }
-
-    /// Whether it takes images that are embedded in their link (`data:`), not only ones that it can fetch.
-    fn takes_data_urls(&self) -> bool {
-        false
-    }
-
     /// A new id for a thread, where the gateway makes it: committed to the store before the provider sees it. None where the
     /// provider makes it, or keeps no threads.
     fn new_thread(&self) -> Option<String> {

@@ -52,6 +52,8 @@ struct ReportState {
     began: Option<Instant>,
     /// An attempt was sent since the last look.
     restarted: bool,
+    /// The last thing that was told is a failed attempt, and none was sent after it.
+    told: bool,
     failed: Vec<AttemptReport>,
 }
 
@@ -66,6 +68,7 @@ impl AttemptObserver for Reports {
         self.with(|state| {
             state.began = Some(Instant::now());
             state.restarted = true;
+            state.told = false;
         });
         self.news.notify_one();
     }
@@ -73,6 +76,7 @@ impl AttemptObserver for Reports {
     fn failed(&self, report: AttemptReport) {
         self.with(|state| {
             state.began = None;
+            state.told = true;
             state.failed.push(report);
         });
         self.news.notify_one();
@@ -143,6 +147,11 @@ impl Call {
     /// Whether an attempt has been sent and not been reported as failed: then it belongs in the ledger, whatever becomes of it.
     pub(crate) fn is_under_way(&self) -> bool {
         self.reports.with(|state| state.began.is_some()) || matches!(self.state, State::Streaming(_))
+    }
+
+    /// Whether its failure is one that was told as a failed attempt already: the next attempt found no place, or the breaker open.
+    pub(crate) fn is_told(&self) -> bool {
+        self.reports.with(|state| state.told)
     }
 
     /// What happens next. Dropping the future loses nothing.

@@ -343,7 +343,9 @@ impl Life {
         }
         let outcome = AttemptOutcome::Failed(error.failure.code());
         let duration = if error.was_sent() { active.call.duration() } else { Duration::ZERO };
-        self.attempt(&active.call, outcome, error.status, duration, usage);
+        if !is_told {
+            self.attempt(&active.call, outcome, error.status, duration, usage);
+        }
         self.note_in_flight();
     }
 

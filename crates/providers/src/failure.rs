@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat::{AttemptObserver, AttemptReport, Failure, ProviderError};
 use http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use upstream::Verdict;
 
 use crate::blotter::Blotter;
@@ -174,7 +174,7 @@ pub(crate) fn of_code(code: &str) -> Option<Failure> {
 }
 
 /// The operator's further codes of refused content: strings, or numbers as some providers write them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RefusalCodes(pub(crate) Vec<String>);
 
 impl<'de> Deserialize<'de> for RefusalCodes {

@@ -67,6 +67,11 @@ impl Link {
         self.health.status(&self.upstream)
     }
 
+    /// How long a call made now would be refused for.
+    pub(crate) fn closed_for(&self) -> Option<Duration> {
+        self.upstream.closed_for()
+    }
+
     /// Asks for a reply. `first` are pieces that come before all others; `start` makes the decoder, given the answer's headers.
     ///
     /// # Errors

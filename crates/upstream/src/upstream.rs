@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use tokio::time::Instant;
@@ -88,6 +88,12 @@ impl Upstream {
     #[must_use]
     pub fn status(&self) -> Status {
         Status { breaker: self.breaker.status(), in_flight: self.places.taken() }
+    }
+
+    /// How long a call made now would be refused for, because the breaker is open; none when it would be sent.
+    #[must_use]
+    pub fn closed_for(&self) -> Option<Duration> {
+        self.breaker.closed_for()
     }
 
     /// What went wrong last; none if nothing did since it was made.

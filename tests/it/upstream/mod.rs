@@ -71,7 +71,7 @@ fn seconds(number: u64) -> Duration {
 
 /// What a scripted client does with a request.
 enum Step {
-    Answer(http::Response<Body>),
+    Answer(Box<http::Response<Body>>),
     Fail(Failure),
     /// Neither answers nor fails.
     Hang,
@@ -108,7 +108,7 @@ fn scripted(config: Config, script: impl Fn(usize) -> Step + Send + Sync + 'stat
         let step = script(number);
         async move {
             match step {
-                Step::Answer(response) => Ok(response),
+                Step::Answer(response) => Ok(*response),
                 Step::Fail(failure) => Err(failure),
                 Step::Hang => std::future::pending().await,
             }
@@ -137,7 +137,7 @@ fn answer_with(
     for (name, value) in headers {
         response.headers_mut().insert(*name, value.parse().unwrap());
     }
-    Step::Answer(response)
+    Step::Answer(Box::new(response))
 }
 
 async fn text(response: Response) -> String {

@@ -1,11 +1,10 @@
 //! A call's place at the upstream.
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use tokio::time::Instant;
-use upstream::{Config, Failure};
+use upstream::{Clock, Config, Failure};
 
-use super::{MINUTE, Step, answer, answer_with, call, config, scripted, seconds, text};
+use super::{MINUTE, answer, answer_with, call, config, scripted, seconds, text};
 
 fn with_places(places: usize) -> Config {
     let mut config = config();
@@ -92,11 +91,9 @@ async fn no_minute_sees_more_requests_than_are_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_the_deadline() {
-    let (upstream, sent) = scripted(config(), |_| {
-        Step::Answer(http::Response::new(upstream::Body::new(stream::iter([Ok(Bytes::new())]))))
-    });
+    let (upstream, sent) = scripted(config(), |_| answer(200, "hello"));
     let late = call(seconds(0));
     tokio::time::advance(seconds(1)).await;
-    assert!(matches!(upstream.send(late).await, Err(Failure::TimedOut(upstream::Clock::Total))));
+    assert!(matches!(upstream.send(late).await, Err(Failure::TimedOut(Clock::Total))));
     assert_eq!(sent.count(), 0);
 }

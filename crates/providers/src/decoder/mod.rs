@@ -90,6 +90,8 @@ struct Seen {
     emulated_stream: bool,
     sources: Vec<Source>,
     usage: Usage,
+    /// The provider's id of the call, where its answer names it.
+    request_id: Option<String>,
 }
 
 impl Seen {
@@ -100,6 +102,7 @@ impl Seen {
             Piece::ToolCall(Part::ToolCall { .. }) => self.tool_call = true,
             Piece::Sources(sources) => self.sources.clone_from(sources),
             Piece::Usage(usage) => self.usage.merge(usage.clone()),
+            Piece::Upstream(ids) => self.request_id = ids.request_id.clone().or(self.request_id.take()),
             _ => {}
         }
     }
@@ -211,7 +214,10 @@ impl Run {
         };
         let outcome = outcome.map_err(|mut error: ProviderError| {
             error.status = error.status.or(Some(self.status));
-            error.request_id = error.request_id.or_else(|| self.driver.request_id.take());
+            error.request_id = error
+                .request_id
+                .or_else(|| self.driver.request_id.take())
+                .or_else(|| self.seen.request_id.take());
             error.usage =
                 error.usage.or_else(|| (!self.seen.usage.is_empty()).then(|| self.seen.usage.clone()));
             if error.sources.is_empty() {

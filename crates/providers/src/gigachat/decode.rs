@@ -6,7 +6,7 @@
 //! read by what it is. Pieces of a stream are looked for as OpenAI has them (the bot's settings have its names), then in any JSON,
 //! then taken as raw text.
 
-use chat::{Failure, FinishReason, Piece, ProviderError};
+use chat::{Failure, FinishReason, Piece, ProviderError, Source};
 use serde_json::Value;
 
 use super::extract::{self, AnswerPath, Found};
@@ -17,19 +17,23 @@ use crate::lenient;
 use crate::shape::Item;
 use crate::text_mode::{Text, TextMode};
 
+/// How many documents are named: far above what anybody reads.
+const SOURCES_MAX: usize = 1_000;
+
 /// Reads one answer.
 #[derive(Debug)]
 pub(super) struct Decode {
     judge: Judge,
     path: Option<AnswerPath>,
     text: Text,
+    sources: Vec<Source>,
     finish_reason: Option<FinishReason>,
 }
 
 impl Decode {
     /// A decoder of one answer, with the operator's path to it.
     pub(super) fn new(judge: Judge, path: Option<AnswerPath>, mode: TextMode) -> Self {
-        Self { judge, path, text: Text::new(mode), finish_reason: None }
+        Self { judge, path, text: Text::new(mode), sources: Vec::new(), finish_reason: None }
     }
 
     fn whole(&mut self, body: &[u8], pieces: &mut Vec<Piece>) -> Result<Step, ProviderError> {
@@ -39,7 +43,7 @@ impl Decode {
         match extract::answer(&value, self.path.as_ref()) {
             Found::Text(text) => pieces.extend(self.text.whole(&text)),
             // An answer without a word: its sources go with the failure.
-            Found::Documents(sources) => pieces.push(Piece::Sources(sources)),
+            Found::Documents(documents) => self.found(documents, pieces),
             Found::Nothing => {}
         }
         Ok(Step::Last)
@@ -64,10 +68,7 @@ impl Decode {
             return Ok(Step::Open);
         };
         self.check(&value)?;
-        let documents = extract::documents(&value);
-        if !documents.is_empty() {
-            pieces.push(Piece::Sources(documents));
-        }
+        self.found(extract::documents(&value), pieces);
         if let Some(text) = extract::piece(&value, self.path.as_ref()) {
             pieces.extend(self.text.piece(&text));
         }
@@ -102,6 +103,19 @@ impl Decode {
             _ => Some(FinishReason::Stop),
         };
         true
+    }
+
+    /// Documents, beside those before.
+    fn found(&mut self, documents: Vec<Source>, pieces: &mut Vec<Piece>) {
+        let before = self.sources.len();
+        for document in documents {
+            if self.sources.len() < SOURCES_MAX && !self.sources.iter().any(|known| known.id == document.id) {
+                self.sources.push(document);
+            }
+        }
+        if self.sources.len() > before {
+            pieces.push(Piece::Sources(self.sources.clone()));
+        }
     }
 
     fn check(&self, value: &Value) -> Result<(), ProviderError> {

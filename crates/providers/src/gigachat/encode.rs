@@ -95,4 +95,11 @@ mod tests {
         }
         assert_eq!(user(None, "c1"), "anonymous:c1");
     }
+
+    #[test]
+    fn no_call_is_held_to_the_headers_clock() {
+        let key = Credential::parse("k").unwrap();
+        assert!(!post(&key, "b", "c", "user:u", "Hi").unwrap().headers_clock);
+        assert!(!bots(&key).headers_clock);
+    }
 }

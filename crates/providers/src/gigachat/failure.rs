@@ -7,6 +7,7 @@ use upstream::Verdict;
 
 use crate::failure::Words;
 use crate::lenient;
+use crate::shape::first_json;
 
 /// The words of a refusal's body.
 pub(super) fn read(_: &HeaderMap, body: &[u8]) -> Words {
@@ -48,13 +49,7 @@ fn words(value: &Value) -> Words {
 
 /// Looks for a failure in the head of a 2xx: the whole of a short JSON body, or the first event of a stream.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, head: &[u8]) -> Verdict {
-    let json = match head.trim_ascii_start().first() {
-        Some(b'{') => head,
-        _ => {
-            head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:")).unwrap_or_default()
-        }
-    };
-    match lenient::from_slice::<Value>(json).ok().as_ref().and_then(refusal) {
+    match lenient::from_slice::<Value>(first_json(head)).ok().as_ref().and_then(refusal) {
         Some(_) => Verdict::Failed,
         None => Verdict::Fine,
     }

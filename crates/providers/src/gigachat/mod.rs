@@ -110,6 +110,10 @@ impl Provider for Gigachat {
         Some(Uuid::new_v4().to_string())
     }
 
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, _: &Request) -> bool {
         false
     }
@@ -155,4 +159,17 @@ fn hint(mut error: ProviderError) -> ProviderError {
             Some(format!("{said} (the bot's `restrictions` may not allow this gateway's address or origin)"));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_none_is_named() {
+        let read = |text: &str| section::read::<Config>(format!("api_key = 'k'\n{text}").parse().unwrap());
+        assert!(read("answer_path = '/a/0'").is_ok());
+        let error = read("answer_path = 'a.b'").unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("answer_path"), "{error:?}");
+    }
 }

@@ -166,7 +166,7 @@ fn refusal(answer: &wire::Answer, is_error: bool) -> Option<Words> {
         || answer.assistant_id.is_some()
         || answer.choices.is_some();
     let says = lenient::string(answer.message.as_deref()).is_some_and(|message| !message.is_empty());
-    let code = lenient::value::<i64>(answer.code.as_deref()).is_some_and(|code| code != 0);
+    let code = lenient::word(answer.code.as_deref()).is_some_and(|code| !matches!(code.trim(), "0" | "200"));
     (has_error || is_error || (code && !(is_answer && says))).then(|| error_words(answer))
 }
 

@@ -127,6 +127,10 @@ impl Provider for Gptunnel {
     }
 
     /// Never: each call is billed and remembered.
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, _request: &Request) -> bool {
         false
     }

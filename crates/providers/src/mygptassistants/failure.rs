@@ -1,12 +1,13 @@
 //! The provider's failures: three shapes of error bodies, any of which can come under a 200.
 
-use chat::Failure;
+use chat::{Failure, ProviderError};
 use http::{HeaderMap, StatusCode};
 use upstream::Verdict;
 
 use super::wire::{Answer, Error};
-use crate::failure::{Words, of_status};
+use crate::failure::{Judge, Words, of_status};
 use crate::lenient;
+use crate::shape::first_json;
 
 /// The codes that the provider's documents name, and what they mean.
 ///
@@ -102,19 +103,10 @@ fn meaning(answer: &Answer, codes: &[String]) -> Option<Failure> {
 
 /// Looks for a failure in the head of a 2xx: the whole of a short JSON body, or the first event of a stream.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, head: &[u8]) -> Verdict {
-    let json = match head.trim_ascii_start().first() {
-        Some(b'{') => head,
-        _ => {
-            head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:")).unwrap_or_default()
-        }
-    };
-    let refusal = lenient::from_slice::<Answer>(json).ok().as_ref().and_then(refusal);
+    let refusal = lenient::from_slice::<Answer>(first_json(head)).ok().as_ref().and_then(refusal);
     match refusal.map(|words| words.meaning.unwrap_or(Failure::Failed)) {
         None => Verdict::Fine,
-        Some(Failure::Busy { retry_after }) => Verdict::Busy { retry_after },
-        Some(Failure::Unavailable { retry_after }) => Verdict::Unavailable { retry_after },
-        Some(Failure::Failed) => Verdict::Failed,
-        Some(_) => Verdict::Refused,
+        Some(failure) => Judge::verdict(&ProviderError::new(failure)),
     }
 }
 

@@ -23,7 +23,7 @@ use chat::{
     Timestamp, UpstreamMessage, UpstreamPage,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use upstream::{Repeat, Upstream};
 
 use self::paths::Template;
@@ -75,7 +75,7 @@ struct Config {
 }
 
 /// How a conversation's first answer is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum FirstTurn {
     /// As all others.
@@ -124,6 +124,10 @@ impl Provider for MyGptAssistants {
 
     fn memory(&self) -> Memory {
         Memory::Thread { windowed: false }
+    }
+
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
     }
 
     fn repeatable(&self, _: &Request) -> bool {
@@ -178,4 +182,17 @@ fn hint(mut error: ProviderError) -> ProviderError {
         ));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_at_fault_are_named() {
+        let read = |text: &str| section::read::<Config>(text.parse().unwrap());
+        assert!(read("api_key = 'k'\nmessage_path = '/bot/{botId}'").is_ok());
+        let error = read("api_key = 'k'\nstream_path = '/bot/{id}'").unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("stream_path"), "{error:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Where things are at the provider: its documents contradict each other, so an operator can say it.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::link::segment;
 
@@ -12,7 +12,7 @@ const BOT: &str = "{botId}";
 const CONVERSATION: &str = "{conversationId}";
 
 /// A path below the base URL, with `{botId}` and `{conversationId}` in the places of ids.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
 pub(super) struct Template(String);

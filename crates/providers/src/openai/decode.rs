@@ -155,7 +155,10 @@ impl Answer {
         }
         let function = function.unwrap_or_default();
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        // A string by the book; some servers write the arguments themselves.
+        let arguments =
+            function.arguments.map(|raw| lenient::string(Some(&raw)).unwrap_or_else(|| raw.get().to_owned()));
+        call.arguments.push_str(&arguments.unwrap_or_default());
         Ok(())
     }
 
@@ -183,6 +186,9 @@ impl Decoder for Answer {
         match item {
             Item::Json(body) => {
                 let completion = self.read(&body)?;
+                if completion.choices.is_none() {
+                    return Err(self.judge.unreadable());
+                }
                 if self.stream {
                     // A client that reads chunks cannot read this: it is told by the pieces alone.
                     self.passed_through = PassedThrough::No;

@@ -112,6 +112,10 @@ impl Provider for Openai {
     }
 
     /// Always: nothing is remembered there.
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, _request: &Request) -> bool {
         true
     }

@@ -102,7 +102,7 @@ pub(super) struct ToolCall {
 #[serde(default)]
 pub(super) struct Function {
     pub(super) name: Option<String>,
-    pub(super) arguments: Option<String>,
+    pub(super) arguments: Option<Box<RawValue>>,
 }
 
 /// A part of a content that is no string.

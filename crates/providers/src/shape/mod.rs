@@ -298,6 +298,16 @@ impl Shape {
     }
 }
 
+/// Where in a body's head its first JSON stands, if it has any: all of it, or the first event's data.
+pub(crate) fn first_json(head: &[u8]) -> &[u8] {
+    match head.strip_prefix(BOM).unwrap_or(head).trim_ascii_start().first() {
+        Some(b'{' | b'[') => head,
+        _ => {
+            head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:")).unwrap_or_default()
+        }
+    }
+}
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What lines of an event stream begin with.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chat::{Capabilities, Memory, Offer, PieceStream, Provider, ProviderError, ProviderStatus, Request};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use upstream::{Repeat, Upstream};
 
 use self::decode::{Decode, Threads};
@@ -95,7 +95,7 @@ impl TryFrom<String> for Account {
 }
 
 /// How Unleash comes by what was said before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum HistoryMode {
     /// It is told with every turn.
@@ -156,6 +156,10 @@ impl Provider for Unleash {
     }
 
     /// A replay leaves nothing behind that another call would meet; a thread does.
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        self.link.closed_for()
+    }
+
     fn repeatable(&self, request: &Request) -> bool {
         self.config.history_mode == HistoryMode::Replay || request.thread.is_none()
     }
@@ -174,5 +178,23 @@ impl Provider for Unleash {
 
     fn status(&self) -> ProviderStatus {
         self.link.status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_read() {
+        let read = |text: &str| section::read::<Config>(format!("api_key = 'k'\n{text}").parse().unwrap());
+        assert_eq!(read("").unwrap().account, None);
+        assert_eq!(read("account = 'user'").unwrap().account, Some(Account::User));
+        let fixed = Some(Account::Fixed("a@example.com".into()));
+        assert_eq!(read("account = ' a@example.com '").unwrap().account, fixed);
+        for wrong in ["account = ' '", "account = \"a\\nb\""] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("account"), "{error:?}");
+        }
     }
 }

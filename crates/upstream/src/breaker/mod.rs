@@ -83,6 +83,15 @@ impl Breaker {
         self.state().last_failure.clone()
     }
 
+    /// How long a call made now would be refused for; none when it would be let through, or would wait for the end of a short pause.
+    pub(crate) fn closed_for(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let (until, paused) = self.state().closed(now)?;
+        let patience = after(now, self.patience);
+        let waits = paused && until.unwrap_or(patience) <= patience;
+        (!waits).then(|| until.map_or(Duration::from_secs(1), |until| until - now))
+    }
+
     /// Waits for the end of a short pause; otherwise decides at once.
     async fn admit(self: &Arc<Self>, deadline: Instant) -> Result<Ticket, Failure> {
         let patience = after(Instant::now(), self.patience).min(deadline);

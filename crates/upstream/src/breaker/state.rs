@@ -78,6 +78,16 @@ impl State {
         }
     }
 
+    /// When somebody may be let through, and whether it is a pause that the upstream asked for: what [`Self::enter`] would say, without
+    /// entering. None when it would let through.
+    pub(super) fn closed(&self, now: Instant) -> Option<(Option<Instant>, bool)> {
+        match self.mode {
+            Mode::Open { until, paused } if now < until => Some((Some(until), paused)),
+            Mode::Probing { paused } => Some((None, paused)),
+            Mode::Closed | Mode::Open { .. } => None,
+        }
+    }
+
     pub(super) fn enter(&mut self, now: Instant) -> Entry {
         match self.mode {
             Mode::Closed => Entry::Through(Pass { generation: self.generation, probe: false }),

@@ -1,6 +1,6 @@
 //! What connections do, over real sockets: small servers that say exactly what they are told to.
 
-// mod tls;
+mod tls;
 
 use std::time::Duration;
 

@@ -127,8 +127,17 @@ impl Transcript {
         }
         match change {
             Some(Piece::Replace(_)) => self.replay(pieces),
+            _ if self.missed(before) => self.replay(pieces),
             _ => self.go_on(before, pieces),
         }
+    }
+
+    /// Whether other citations were passed on before this place than stand there.
+    fn missed(&self, before: usize) -> bool {
+        let earlier = |citations: &[Citation]| -> Vec<Citation> {
+            citations.iter().filter(|(place, _)| *place < before).cloned().collect()
+        };
+        earlier(&self.citations()) != earlier(&self.cited)
     }
 
     /// The reply is over: gives the citations that could not be given at their places.

@@ -10,21 +10,25 @@
 //!   line, headers, an empty line, and the body to the last byte. Further calls are answered by `response.2.http`, …;
 //! - `request.snap`, `events.snap`: what we send, and what we make of the answer. `BLESS=1` writes them.
 
+#![cfg(test)]
+
+mod asked;
+mod shown;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{
-    AttemptObserver, AttemptReport, Content, HistoryMessage, Injection, Part, Piece, Provider, ProviderError,
-    Request, Role, Thread, Timestamp,
-};
-use futures_util::{StreamExt, stream};
+use chat::{Piece, ProviderError};
+use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tower::util::service_fn;
+
+use asked::Asked;
+use shown::without_random_ids;
 
 /// A folder of files, read.
 pub(crate) struct Cassette {
@@ -33,91 +37,6 @@ pub(crate) struct Cassette {
     pub(crate) asked: Asked,
     pub(crate) responses: Vec<Canned>,
 }
-
-/// `request.json`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    #[serde(default)]
-    settings: toml::Table,
-    pub(crate) answer: Option<Answer>,
-    inject: Option<Inject>,
-    history: Option<HistoryOf>,
-    conversations: Option<Conversations>,
-    probe: Option<Probe>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Answer {
-    upstream_id: String,
-    system: Option<String>,
-    #[serde(default)]
-    history: Vec<Earlier>,
-    message: Words,
-    user: Option<String>,
-    thread: Option<ThreadOf>,
-    #[serde(default)]
-    context_messages: u32,
-    search_filters: Option<Box<RawValue>>,
-    #[serde(default)]
-    metadata: chat::Metadata,
-    #[serde(default)]
-    stream: bool,
-    extension: Option<Box<RawValue>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Earlier {
-    role: Role,
-    author: Option<String>,
-    text: Words,
-}
-
-#[derive(Debug, Deserialize, Clone)]
-#[serde(untagged)]
-enum Words {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Debug, Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-struct ThreadOf {
-    id: String,
-    #[serde(default)]
-    fresh: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Inject {
-    upstream_id: String,
-    thread: ThreadOf,
-    author: String,
-    text: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HistoryOf {
-    upstream_id: String,
-    conversation: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Conversations {
-    upstream_id: String,
-    since: Option<String>,
-    page: u32,
-    limit: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Probe {}
 
 /// An answer as it comes over the wire: its body in pieces, and whether the transfer ends cleanly.
 #[derive(Debug, Clone)]
@@ -199,7 +118,7 @@ impl Cassette {
 
     /// What came of the call, without random ids.
     pub(crate) fn show_outcome(&self, outcome: &[Result<Piece, ProviderError>]) -> String {
-        without_random_ids(&show(outcome), &self.everything())
+        without_random_ids(&shown::outcome(outcome), &self.everything())
     }
 
     /// Compares with a file of the folder, or writes it.
@@ -225,86 +144,6 @@ impl Cassette {
 pub(crate) struct Played {
     pub(crate) sent: Vec<http::Request<Bytes>>,
     pub(crate) outcome: Vec<Result<Piece, ProviderError>>,
-}
-
-impl Asked {
-    async fn ask(&self, provider: &dyn Provider) -> Vec<Result<Piece, ProviderError>> {
-        if let Some(answer) = &self.answer {
-            return match provider.answer(answer.request()).await {
-                Ok(pieces) => pieces.collect().await,
-                Err(error) => vec![Err(error)],
-            };
-        }
-        // What is no answer is shown as one text.
-        let shown = if let Some(inject) = &self.inject {
-            let injection = Injection {
-                upstream_id: inject.upstream_id.clone(),
-                thread: inject.thread.clone().into(),
-                author: inject.author.clone(),
-                text: inject.text.clone(),
-            };
-            provider.inject(injection).await.map(|()| "put in".to_owned())
-        } else if let Some(of) = &self.history {
-            let messages = provider.history(&of.upstream_id, &of.conversation).await;
-            messages.map(|messages| messages.iter().map(|message| format!("{message:?}\n")).collect())
-        } else if let Some(of) = &self.conversations {
-            let since: Option<Timestamp> = of.since.as_deref().map(|since| since.parse().unwrap());
-            provider
-                .conversations(&of.upstream_id, since, of.page, of.limit)
-                .await
-                .map(|page| format!("{page:#?}"))
-        } else {
-            assert!(self.probe.is_some(), "request.json asks nothing");
-            provider.probe().await.map(|probe| format!("{probe:?}"))
-        };
-        vec![shown.map(Piece::Text)]
-    }
-}
-
-impl Answer {
-    fn request(&self) -> Request {
-        Request {
-            turn_id: "turn_01890a5dac96774bbcceb302099a8057".parse().unwrap(),
-            upstream_id: self.upstream_id.clone(),
-            system: self.system.clone(),
-            history: self.history.iter().map(Earlier::message).collect(),
-            message: self.message.clone().into(),
-            user: self.user.as_deref().map(|user| user.parse().unwrap()),
-            thread: self.thread.clone().map(Into::into),
-            context_messages: self.context_messages,
-            search_filters: self.search_filters.clone().map(Into::into),
-            metadata: self.metadata.clone(),
-            stream: self.stream,
-            extension: self.extension.clone().map(Into::into),
-            observer: Arc::new(Silent),
-            deadline: Instant::now() + Duration::from_secs(3600),
-        }
-    }
-}
-
-impl Earlier {
-    fn message(&self) -> HistoryMessage {
-        HistoryMessage {
-            role: self.role,
-            author: self.author.clone().unwrap_or_else(|| self.role.as_str().to_owned()),
-            content: self.text.clone().into(),
-        }
-    }
-}
-
-impl From<Words> for Content {
-    fn from(words: Words) -> Self {
-        match words {
-            Words::Text(text) => Self::text_only(text),
-            Words::Parts(parts) => Self { parts },
-        }
-    }
-}
-
-impl From<ThreadOf> for Thread {
-    fn from(thread: ThreadOf) -> Self {
-        Self { id: thread.id, fresh: thread.fresh }
-    }
 }
 
 impl Canned {
@@ -370,6 +209,43 @@ fn scripted(responses: Vec<Canned>, sent: Arc<Mutex<Vec<http::Request<Bytes>>>>)
     upstream::Upstream::with_client(config(), client).unwrap()
 }
 
+/// What a connection does instead of answering.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Transport {
+    /// It stays silent.
+    Hangs,
+    /// It breaks.
+    Resets,
+}
+
+/// Asks a provider that is never answered. Gives how often it was asked, and the error.
+pub(crate) async fn ask_transport(
+    kind: &str,
+    settings: &str,
+    stream: bool,
+    transport: Transport,
+) -> (usize, Option<ProviderError>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let client = upstream::Client::new(service_fn(move |_: http::Request<Bytes>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match transport {
+                Transport::Hangs => std::future::pending().await,
+                Transport::Resets => Err(upstream::Failure::Broken),
+            }
+        }
+    }));
+    let mut config = config();
+    config.retry.attempts_max = 3;
+    let upstream = upstream::Upstream::with_client(config, client).unwrap();
+    let context = providers::Context { secrets: Arc::new([]), reply_bytes_max: 1024 };
+    let provider = providers::build(kind, settings.parse().unwrap(), upstream, context).unwrap();
+    let request = asked::Answer::plain(stream).request();
+    let error = provider.answer(request).await.err();
+    (calls.load(Ordering::Relaxed), error)
+}
+
 fn config() -> upstream::Config {
     upstream::Config {
         name: "test".to_owned(),
@@ -396,72 +272,4 @@ fn config() -> upstream::Config {
         proxy: None,
         ca_file: None,
     }
-}
-
-#[derive(Debug)]
-struct Silent;
-
-impl AttemptObserver for Silent {
-    fn began(&self) {}
-
-    fn failed(&self, _report: AttemptReport) {}
-}
-
-/// What came of a call, a line for each piece.
-fn show(outcome: &[Result<Piece, ProviderError>]) -> String {
-    let mut shown = String::new();
-    for piece in outcome {
-        let line = match piece {
-            Ok(Piece::Text(text)) if text.contains('\n') && text.len() > 80 => format!("text:\n{text}"),
-            Ok(Piece::Text(text)) => format!("text {text:?}"),
-            Ok(Piece::Replace(text)) => format!("replace {text:?}"),
-            Ok(Piece::End(reason)) => format!("end {reason:?}"),
-            Ok(Piece::Usage(usage)) => format!("usage {}", serde_json::to_string(usage).unwrap()),
-            Ok(Piece::Extension(frame)) => format!("extension {frame}"),
-            Ok(Piece::Sources(sources)) => {
-                format!("sources {}", serde_json::to_string_pretty(sources).unwrap())
-            }
-            Ok(piece) => format!("{piece:?}"),
-            Err(error) => show_error(error),
-        };
-        shown.push_str(&line);
-        shown.push('\n');
-    }
-    shown
-}
-
-/// An error, without what it does not say.
-fn show_error(error: &ProviderError) -> String {
-    let mut shown = format!("error {:?}", error.failure);
-    if let Some(status) = error.status {
-        write!(shown, ", status {status}").unwrap();
-    }
-    if error.unsent {
-        shown.push_str(", unsent");
-    }
-    if let Some(message) = &error.message {
-        write!(shown, ", message {message:?}").unwrap();
-    }
-    if let Some(id) = &error.request_id {
-        write!(shown, ", request id {id:?}").unwrap();
-    }
-    if let Some(usage) = &error.usage {
-        write!(shown, ", usage {}", serde_json::to_string(usage).unwrap()).unwrap();
-    }
-    if !error.sources.is_empty() {
-        write!(shown, ", sources {}", serde_json::to_string_pretty(&error.sources).unwrap()).unwrap();
-    }
-    shown
-}
-
-/// Ids that were drawn, and so are not in what was asked, as `[uuid]`.
-fn without_random_ids(shown: &str, asked: &str) -> String {
-    let mut clean = shown.to_owned();
-    for start in 0..shown.len().saturating_sub(35) {
-        let Some(window) = shown.get(start..start + 36) else { continue };
-        if !asked.contains(window) && uuid::Uuid::try_parse(window).is_ok() {
-            clean = clean.replace(window, "[uuid]");
-        }
-    }
-    clean
 }
