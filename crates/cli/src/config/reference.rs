@@ -77,7 +77,7 @@ fn own(out: &mut String, kind: &Kind) {
         words(out, "", text("description"));
         let secret = property.get("writeOnly").and_then(Json::as_bool).unwrap_or(false);
         let required = required.contains(&name.as_str());
-        line(out, &format!("# {}", takes(property, secret, required)));
+        line(out, &format!("# {}", takes(schema.as_value(), property, secret, required)));
         let variable = format!("\"${{{}_{}:-put-yours-here}}\"", kind.name.to_uppercase(), name.to_uppercase());
         let value = match property.get("default").and_then(literal) {
             _ if secret => variable,
@@ -98,21 +98,16 @@ fn literal(value: &Json) -> Option<String> {
 }
 
 /// What a key of a provider's own takes, in words.
-fn takes(property: &Json, secret: bool, required: bool) -> String {
-    let mut words = match property.get("enum").and_then(Json::as_array) {
-        Some(all) => {
-            let all: Vec<_> = all.iter().filter_map(Json::as_str).map(|word| format!("\"{word}\"")).collect();
-            format!("one of {}", all.join(", "))
-        }
-        None => match property.get("type") {
-            Some(Json::String(name)) => name.clone(),
-            Some(Json::Array(names)) => {
-                let names: Vec<_> = names.iter().filter_map(Json::as_str).filter(|name| *name != "null").collect();
-                names.join(" or ")
-            }
-            _ => "see above".to_owned(),
-        },
+fn takes(schema: &Json, property: &Json, secret: bool, required: bool) -> String {
+    let choices = choices(schema, property);
+    let mut words = if choices.is_empty() {
+        types(property).join(" or ")
+    } else {
+        format!("one of {}", choices.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "))
     };
+    if words.is_empty() {
+        words = "text".to_owned();
+    }
     if secret {
         words.push_str(", secret");
     }
@@ -120,6 +115,38 @@ fn takes(property: &Json, secret: bool, required: bool) -> String {
         words.push_str("; must be there");
     }
     words
+}
+
+/// What a schema, or the one that it points at, says of its value's type.
+fn types(property: &Json) -> Vec<&str> {
+    let named = |name: &Json| match name.as_str()? {
+        "string" => Some("text"),
+        "boolean" => Some("true or false"),
+        "integer" => Some("a whole number"),
+        "number" => Some("a number"),
+        "array" => Some("a list of texts"),
+        "object" => Some("a table"),
+        _ => None,
+    };
+    match property.get("type") {
+        Some(Json::Array(names)) => names.iter().filter_map(named).collect(),
+        Some(name) => named(name).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// The words that a key takes; none where it takes any.
+fn choices<'a>(schema: &'a Json, property: &'a Json) -> Vec<&'a str> {
+    if let Some(place) = property.get("$ref").and_then(Json::as_str) {
+        let target = schema.pointer(place.trim_start_matches('#'));
+        return target.map(|target| choices(schema, target)).unwrap_or_default();
+    }
+    if let Some(word) = property.get("const").and_then(Json::as_str) {
+        return vec![word];
+    }
+    let listed = property.get("enum").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    let inner = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|name| property.get(name)?.as_array());
+    listed.chain(inner.flatten().flat_map(|one| choices(schema, one))).collect()
 }
 
 fn table(out: &mut String, heading: &str, section: &Section, commented: bool) {
