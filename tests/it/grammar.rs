@@ -1,8 +1,6 @@
 //! The laws of a provider's stream of pieces, tried on every cassette: however the bytes come, the same is made of them; however early
 //! they break off, there is exactly one end, and it is not a good one unless the provider had said that the reply is whole.
 
-#![cfg(test)]
-
 use bytes::Bytes;
 use chat::{FinishReason, Piece, ProviderError};
 

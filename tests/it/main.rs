@@ -11,7 +11,9 @@
 )]
 
 mod cassette;
+mod engine;
 mod grammar;
+mod kit;
 mod providers;
 mod simulator;
 mod upstream;

@@ -1,7 +1,5 @@
 //! Every provider's translations, against its cassettes: what is sent, and what is made of the answer.
 
-#![cfg(test)]
-
 use std::sync::Arc;
 
 use chat::{Clock, Failure};
@@ -71,6 +69,24 @@ async fn only_a_call_without_effect_is_sent_again_after_a_reset() {
     };
     assert_eq!(calls("openai").await, 3);
     assert_eq!(calls("gptunnel").await, 1);
+}
+
+/// A provider that says in a 200 that it is busy is asked again, like one that says so with its status.
+#[tokio::test(start_paused = true)]
+async fn a_busy_answer_in_disguise_is_tried_again() {
+    for (kind, body) in [
+        ("gptunnel", "{\"code\": 6, \"message\": \"Heavy load\"}"),
+        ("openai", "{\"error\": {\"message\": \"Slow down\", \"code\": 429}}"),
+        ("openai", "data: {\"error\": {\"message\": \"Slow down\", \"type\": \"overloaded_error\"}}\n\n"),
+    ] {
+        let calls =
+            cassette::ask_transport(kind, "api_key = 'test-key'", false, Transport::Says(body)).await.0;
+        assert_eq!(calls, 3, "{kind}: {body}");
+    }
+    let body = "{\"code\": 1001, \"message\": \"Unsafe\"}";
+    let calls =
+        cassette::ask_transport("gptunnel", "api_key = 'test-key'", false, Transport::Says(body)).await.0;
+    assert_eq!(calls, 1, "a refusal stays one");
 }
 
 /// An operator's mistakes are named by their key.

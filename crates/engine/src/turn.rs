@@ -330,7 +330,8 @@ impl Life {
     fn note_failure(&mut self, active: &Active, error: &ProviderError) {
         let usage = error.usage.clone().or_else(|| active.call.facts.usage.clone());
         self.may_have_acted(if active.call.has_text { Effect::Possible } else { error.failure.effect() });
-        if error.was_sent() {
+        let is_told = active.call.is_told();
+        if error.was_sent() && !is_told {
             self.enter(
                 &active.call,
                 error.failure.code().as_str().to_owned(),

@@ -10,8 +10,6 @@
 //!   line, headers, an empty line, and the body to the last byte. Further calls are answered by `response.2.http`, …;
 //! - `request.snap`, `events.snap`: what we send, and what we make of the answer. `BLESS=1` writes them.
 
-#![cfg(test)]
-
 mod asked;
 mod shown;
 
@@ -209,16 +207,18 @@ fn scripted(responses: Vec<Canned>, sent: Arc<Mutex<Vec<http::Request<Bytes>>>>)
     upstream::Upstream::with_client(config(), client).unwrap()
 }
 
-/// What a connection does instead of answering.
+/// What a connection does, whatever is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Transport {
     /// It stays silent.
     Hangs,
     /// It breaks.
     Resets,
+    /// It answers 200 with this body.
+    Says(&'static str),
 }
 
-/// Asks a provider that is never answered. Gives how often it was asked, and the error.
+/// Asks a provider that always does this. Gives how often it was asked, and the error, if it came before an answer.
 pub(crate) async fn ask_transport(
     kind: &str,
     settings: &str,
@@ -233,6 +233,10 @@ pub(crate) async fn ask_transport(
             match transport {
                 Transport::Hangs => std::future::pending().await,
                 Transport::Resets => Err(upstream::Failure::Broken),
+                Transport::Says(body) => {
+                    let body = stream::iter([Ok(Bytes::from_static(body.as_bytes()))]);
+                    Ok(http::Response::new(upstream::Body::new(body)))
+                }
             }
         }
     }));

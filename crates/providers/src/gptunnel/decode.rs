@@ -15,7 +15,7 @@ use super::wire;
 use crate::decoder::{Decoder, Step};
 use crate::failure::{self, Judge, Words};
 use crate::lenient;
-use crate::shape::Item;
+use crate::shape::{Item, first_json};
 use crate::text_mode::{Text, TextMode};
 
 /// What GPTunnel's prices are in: its documentation of `/balance` says so, no answer does.
@@ -142,7 +142,7 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 
 /// Looks for a failure in a 2xx: GPTunnel's media API answers 200 to everything, and says in `code` what it means.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
-    let Ok(answer) = lenient::from_slice::<wire::Answer>(body.trim_ascii()) else { return Verdict::Fine };
+    let Ok(answer) = lenient::from_slice::<wire::Answer>(first_json(body)) else { return Verdict::Fine };
     match refusal(&answer, false).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
         None => Verdict::Fine,
         Some(failure) => Judge::verdict(&ProviderError::new(failure)),

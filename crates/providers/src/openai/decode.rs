@@ -13,7 +13,7 @@ use super::wire;
 use crate::decoder::{Decoder, Step};
 use crate::failure::{self, Judge, Words};
 use crate::lenient;
-use crate::shape::Item;
+use crate::shape::{Item, first_json};
 use crate::text_mode::{Text, TextMode};
 
 /// Reads one answer.
@@ -242,7 +242,7 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 
 /// Looks for a failure in a 2xx.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
-    let Ok(completion) = lenient::from_slice::<wire::Completion>(body.trim_ascii()) else {
+    let Ok(completion) = lenient::from_slice::<wire::Completion>(first_json(body)) else {
         return Verdict::Fine;
     };
     match refusal(&completion).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
