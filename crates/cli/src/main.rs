@@ -1,2 +1,8 @@
-//! To be written.
-fn main() {}
+//! The binary `switchboard`.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os())
+}
