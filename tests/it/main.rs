@@ -19,4 +19,5 @@ mod middleware;
 mod providers;
 mod routes;
 mod simulator;
+mod store;
 mod upstream;

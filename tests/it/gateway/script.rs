@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use chat::{
-    Capabilities, Effect, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus, Request,
+    Capabilities, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus, Request,
 };
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -95,10 +95,4 @@ impl Provider for Script {
     fn status(&self) -> ProviderStatus {
         ProviderStatus { breaker: "closed", in_flight: 0, last_error: None, last_error_at: None }
     }
-}
-
-/// A failure that certainly did nothing upstream, or one that may have.
-pub fn failure(failure: chat::Failure) -> ProviderError {
-    let _: Effect = failure.effect();
-    ProviderError::new(failure)
 }
