@@ -1,6 +1,7 @@
 //! A provider that says what a test wants.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chat::{
@@ -14,6 +15,8 @@ use tokio::sync::mpsc;
 pub struct Script {
     calls: Mutex<Option<mpsc::UnboundedSender<Call>>>,
     failure: Mutex<Option<ProviderError>>,
+    /// What it can do is asked of it within a request: then it panics.
+    pub panics: AtomicBool,
 }
 
 /// A call that a test answers.
@@ -50,6 +53,7 @@ impl Script {
 #[async_trait]
 impl Provider for Script {
     fn capabilities(&self) -> Capabilities {
+        assert!(!self.panics.load(Ordering::SeqCst), "secret words of a panic");
         Capabilities {
             stream: Offer::Native,
             history: Offer::Native,

@@ -10,6 +10,7 @@ use server::{Config, Shutdown, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::{Gateway, KEY, Plan, request};
 
@@ -28,7 +29,7 @@ async fn running(change: impl FnOnce(&mut Config)) -> Running {
     let bound = gateway.server.bind().await.unwrap();
     let (address, shutdown) = (bound.address, Shutdown::default());
     assert_ne!(bound.admin_address, Some(address));
-    let serving = tokio::spawn(bound.serve(shutdown.clone()));
+    let serving = TaskTracker::new().spawn(bound.serve(shutdown.clone()));
     Running { gateway, address, shutdown, serving }
 }
 
@@ -163,7 +164,7 @@ async fn connections_beyond_the_bound_wait() {
     assert_eq!(&bytes, b"HTTP/1.1 200");
     let mut second = connect(&running).await;
     second.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    let answered = tokio::spawn(read_to_end(second));
+    let answered = TaskTracker::new().spawn(read_to_end(second));
     // Still served on the one place there is.
     first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     first.read_exact(&mut bytes).await.unwrap();

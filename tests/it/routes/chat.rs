@@ -5,6 +5,7 @@ use chat::{Failure, Maintenance, Timestamp};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::{Gateway, KEY, Plan, key, request, whole};
 
@@ -279,7 +280,7 @@ async fn readers_of_a_revoked_key_are_cut_off_and_the_turn_goes_on() {
     let mut calls = gateway.script.by_hand();
     let bound = gateway.server.bind().await.unwrap();
     let shutdown = server::Shutdown::default();
-    let serving = tokio::spawn(bound.serve(shutdown.clone()));
+    let serving = TaskTracker::new().spawn(bound.serve(shutdown.clone()));
     let response =
         gateway.open(request(Method::POST, "/v1/chat", "short-lived", turn(true).to_string())).await;
     let call = calls.recv().await.unwrap();
