@@ -15,6 +15,7 @@ mod engine;
 mod gateway;
 mod grammar;
 mod kit;
+mod listener;
 mod middleware;
 mod providers;
 mod routes;
