@@ -16,4 +16,5 @@ mod grammar;
 mod kit;
 mod providers;
 mod simulator;
+mod store;
 mod upstream;
