@@ -11,9 +11,12 @@
 )]
 
 mod cassette;
+mod config;
 mod engine;
 mod grammar;
 mod kit;
 mod providers;
 mod simulator;
+mod smoke;
+mod tidy;
 mod upstream;
