@@ -13,10 +13,14 @@
 mod cassette;
 mod config;
 mod engine;
+mod gateway;
 mod grammar;
 mod kit;
+mod middleware;
 mod providers;
+mod routes;
 mod simulator;
 mod smoke;
+mod store;
 mod tidy;
 mod upstream;

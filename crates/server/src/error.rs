@@ -121,7 +121,7 @@ impl From<TurnError> for ApiError {
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         let Refused { error, turn_id, cause } = refused;
-        Self(Arc::new(Problem { error, turn_id, cause }))
+        Self(Arc::new(Problem { error: *error, turn_id, cause }))
     }
 }
 

@@ -127,6 +127,7 @@
 //! | unleash | `shape-no-thread` | an answer without `threadId` \[U\] |
 //! | unleash | `shape-header-id` | the request id in the header alone \[O\] |
 //! | unleash | `shape-one-based` | `indices` counted from 1 \[U\] |
+//! | unleash | `shape-references-last` | `References` behind the text, not before it \[U\] |
 //! | unleash | `shape-2024` | the answer of `POST /chat` of 2024 \[P\] |
 //! | gigachat | `shape-array` | rows of messages and of documents, mixed \[I\] |
 //! | gigachat | `shape-documents` | the array of documents of the documentation \[D\], no answer |

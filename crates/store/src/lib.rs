@@ -1,1 +1,77 @@
-//! To be written.
+//! Conversations, turns, keys and the ledger on SQLite or PostgreSQL, behind [`chat::ConversationStore`] and
+//! [`chat::Maintenance`].
+//!
+//! Every operation is one function over a [`conn::Conn`], written once for both databases. [`backend`] runs it: on SQLite in
+//! the one writer's next group commit ([`writer`]), on PostgreSQL in a transaction of its own ([`postgres`]).
+
+mod accept;
+mod backend;
+mod checkpoint;
+mod config;
+mod conn;
+mod conversation;
+mod conversations;
+mod end;
+mod erase;
+mod error;
+mod fork;
+mod idempotency;
+mod key;
+mod ledger;
+mod list;
+mod maintenance;
+mod message;
+mod migrate;
+mod postgres;
+mod row;
+mod search;
+mod sqlite;
+mod tasks;
+mod thread;
+mod turn;
+mod upstream;
+mod work;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+pub use config::Config;
+pub use error::OpenError;
+
+use backend::Backend;
+use config::Location;
+
+/// A store: implements [`chat::ConversationStore`] and [`chat::Maintenance`].
+#[derive(Debug)]
+pub struct Store {
+    backend: Backend,
+}
+
+/// Opens the store, making it and bringing its schema up to date where need be. What it runs in the background is on
+/// `tracker`; it ends after [`chat::Maintenance::close`], or when the store is dropped.
+///
+/// # Errors
+/// The URL is wrong, the schema is newer than this gateway, or the database does not answer.
+pub async fn open(config: &Config, tracker: &TaskTracker) -> Result<Arc<Store>, OpenError> {
+    Ok(Arc::new(Store { backend: Backend::open(config, tracker).await? }))
+}
+
+/// Brings the store's schema up to date and leaves.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrate(config: &Config) -> Result<(), OpenError> {
+    use sqlx::Connection as _;
+
+    match config.location()? {
+        Location::Postgres => migrate::postgres(&postgres::options(config)?).await,
+        Location::Memory => Ok(()),
+        location => {
+            let (_, mut connection) = sqlite::connect(config, &location).await?;
+            migrate::sqlite(&mut connection).await?;
+            Ok(connection.close().await?)
+        }
+    }
+}

@@ -103,8 +103,8 @@ async fn unleash_cites_its_sources_and_ends_a_stream_with_the_whole() {
     assert!(stream.text.lines().all(|line| line.is_empty() || line.starts_with("data: {")));
     let events = stream.events();
     let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds[..4], ["Request", "Progress", "Resources", "Message"]);
-    assert_eq!(kinds[kinds.len() - 2..], ["References", "Full"]);
+    assert_eq!(kinds[..5], ["Request", "Progress", "Resources", "References", "Message"]);
+    assert_eq!(kinds[kinds.len() - 2..], ["Message", "Full"]);
     let text = |parts: &Value| -> String {
         parts.as_array().unwrap().iter().filter_map(|part| part["text"].as_str()).collect()
     };
@@ -115,8 +115,10 @@ async fn unleash_cites_its_sources_and_ends_a_stream_with_the_whole() {
         .collect();
     assert_eq!(said, text(&events.last().unwrap()["message"]["parts"]));
     assert_eq!(stream.text.matches("InlineReference").count(), 4, "two in pieces, two in the whole");
+    let last = stage.ask("unleash", "shape-references-last", true).await.events();
+    assert_eq!(last[last.len() - 2]["type"], "References");
     let flat = stage.ask("unleash", "shape-flat-message+shape-lower-case", true).await.events();
-    assert_eq!(flat[3]["parts"][0]["type"], "text");
+    assert_eq!(flat[4]["parts"][0]["type"], "text");
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ pub const SHAPES: &[(&str, &str, &str)] = &[
     ("unleash", "no-thread", "an answer without `threadId` [U]"),
     ("unleash", "header-id", "the request id in the header alone [O]"),
     ("unleash", "one-based", "`indices` counted from 1 [U]"),
+    ("unleash", "references-last", "`References` behind the text, not before it [U]"),
     ("unleash", "2024", "the answer of `POST /chat` of 2024 [P]"),
     ("gigachat", "array", "rows of messages and of documents, mixed [I]"),
     ("gigachat", "documents", "the array of documents of the documentation [D], no answer"),

@@ -4,9 +4,10 @@
 //! for the parts' content, the stream and the error's `reason` [P]. Names and enums are taken as documented, capital
 //! letters and all, though the server probably knows others too [I]. Not documented, and chosen here: `Message` events
 //! carry deltas ([U]; `fault-cumulative`) under `message` ([D] by the schema; `shape-flat-message` [P]), `Full` comes
-//! at the end of a stream ([U]; `shape-no-full`), `indices` count `references` from 0 ([U]; `shape-one-based`), a
-//! thread is remembered and set before what is sent ([U]), an unknown thread is a 404 ([U]), the missing impersonation
-//! header a 403 ([U]), errors other than 400 have the same form ([U]), and their label ([I] RFC 7807's).
+//! at the end of a stream ([U]; `shape-no-full`), `References` before the text ([U]; `shape-references-last`), `indices`
+//! count `references` from 0 ([U]; `shape-one-based`), a thread is remembered and set before what is sent ([U]), an
+//! unknown thread is a 404 ([U]), the missing impersonation header a 403 ([U]), errors other than 400 have the same
+//! form ([U]), and their label ([I] RFC 7807's).
 
 mod check;
 
@@ -212,8 +213,7 @@ fn whole(exchange: &Exchange, wording: &Wording, found: &Found, thread: &str) ->
     }
     let text = |text: &str| json!({"type": part_type(exchange, "Text"), "format": "markdown", "text": text});
     let repeated = wording.repeated();
-    let middle = repeated.floor_char_boundary(repeated.len() / 2);
-    let (before, after) = repeated.split_at(middle);
+    let (before, after) = repeated.split_at(middle(&repeated, wording));
     let parts = [text(before), found.citation(exchange, 0), text(after), found.citation(exchange, 1)];
     let mut answer = json!({
         "type": "Full",
@@ -228,6 +228,14 @@ fn whole(exchange: &Exchange, wording: &Wording, found: &Found, thread: &str) ->
             .retain(|name, _| !(name == "type" && has("no-type") || name == "threadId" && has("no-thread")));
     }
     answer
+}
+
+/// Where the first citation stands in the whole answer: where the stream has it, behind its middle piece.
+fn middle(repeated: &str, wording: &Wording) -> usize {
+    let pieces: Vec<&str> = wording.pieces().collect();
+    let bytes = pieces.iter().take(pieces.len() / 2 + 1).map(|piece| piece.len()).sum();
+    let place = if pieces.len() > 1 { bytes } else { repeated.len() / 2 };
+    repeated.floor_char_boundary(place.min(repeated.len()))
 }
 
 #[derive(Serialize)]
@@ -263,6 +271,10 @@ fn events(exchange: &Exchange, wording: &Wording, found: &Found, thread: &str) -
     script.push(Kind::Head, None, &json!({"type": "Request", "requestId": request_id}));
     script.push(Kind::Head, None, &json!({"type": "Progress", "code": "file_search"}));
     script.push(Kind::Head, None, &json!({"type": "Resources", "resources": found.resources}));
+    let references = json!({"type": "References", "references": found.references});
+    if !has("references-last") {
+        script.push(Kind::Head, None, &references);
+    }
     let kind = part_type(exchange, "Text");
     let pieces: Vec<&str> = wording.pieces().collect();
     // Cited in the middle and at the end; not where each piece is all of the text so far.
@@ -275,7 +287,9 @@ fn events(exchange: &Exchange, wording: &Wording, found: &Found, thread: &str) -
             citations += 1;
         }
     }
-    script.push(Kind::Tail, None, &json!({"type": "References", "references": found.references}));
+    if has("references-last") {
+        script.push(Kind::Tail, None, &references);
+    }
     if has("no-full") {
         // The thread has to be said somewhere; where is unknown [U].
         let thread = (!has("no-thread")).then_some(thread);

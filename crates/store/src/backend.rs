@@ -1,0 +1,68 @@
+//! The database behind the store: which one it is, nobody above knows.
+
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use chat::StoreError;
+
+use crate::config::{Config, Location};
+use crate::error::OpenError;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::work::Run;
+
+/// One of the two databases.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Backend {
+    pub(crate) async fn open(config: &Config, tracker: &TaskTracker) -> Result<Self, OpenError> {
+        match config.location()? {
+            Location::Postgres => Postgres::open(config, tracker).await.map(Self::Postgres),
+            location => Sqlite::open(config, &location, tracker).await.map(Self::Sqlite),
+        }
+    }
+
+    /// Does work that writes: all or nothing, durable when it returns, finished even if the caller leaves.
+    pub(crate) async fn write<I, T>(&self, input: I, run: Run<I, T>) -> Result<T, StoreError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write(input, run).await,
+            Self::Postgres(postgres) => postgres.write(input, run).await,
+        }
+    }
+
+    /// Does work that only reads, in one state of the store.
+    pub(crate) async fn read<I, T>(&self, input: I, run: Run<I, T>) -> Result<T, StoreError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(input, run).await,
+            Self::Postgres(postgres) => postgres.read(input, run).await,
+        }
+    }
+
+    /// Writes that wait or run.
+    pub(crate) fn queued(&self) -> usize {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.queued(),
+            Self::Postgres(postgres) => postgres.queued(),
+        }
+    }
+
+    pub(crate) async fn close(&self, within: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close(within).await,
+            Self::Postgres(postgres) => postgres.close(within).await,
+        }
+    }
+}

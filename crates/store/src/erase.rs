@@ -1,0 +1,106 @@
+//! Erasing conversations.
+//!
+//! One transaction takes a conversation away from everybody, with its turns and threads. Its messages, and with them what the
+//! search knows of them, go in steps when there are many, so that no other write waits for ten thousand of them; what a crash
+//! leaves over is erased with the next retention.
+
+use chat::{ConversationId, StoreError, TenantId, Timestamp};
+
+use crate::conn::Conn;
+use crate::conversation;
+use crate::message::{POSITIONS, base};
+use crate::row::blob;
+
+/// How many messages one transaction erases.
+const STEP: i64 = 200;
+
+/// What is still to be erased: the number of a conversation that is gone already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remains(i64);
+
+/// Takes a tenant's conversation away.
+pub(crate) async fn of_tenant(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    id: ConversationId,
+) -> Result<Option<Remains>, StoreError> {
+    let kept = conversation::locked(conn, tenant, id).await?;
+    take_away(conn, kept.ids()).await
+}
+
+/// Takes a conversation away if it has still not changed since `before`; none when it has.
+pub(crate) async fn unchanged(
+    conn: &mut Conn<'_>,
+    seq: i64,
+    before: Timestamp,
+) -> Result<Option<Option<Remains>>, StoreError> {
+    match conversation::locked_seq(conn, seq).await {
+        Ok(kept) if kept.conversation.updated_at < before => take_away(conn, kept.ids()).await.map(Some),
+        Ok(_) | Err(StoreError::NoConversation) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn take_away(
+    conn: &mut Conn<'_>,
+    (seq, id): (i64, ConversationId),
+) -> Result<Option<Remains>, StoreError> {
+    for sql in [
+        "DELETE FROM turn_slices WHERE turn_id IN \
+         (SELECT id FROM turns WHERE conversation = $1 AND open = 1 ORDER BY place)",
+        // Every turn has a message: this finds the turns without an index of its own.
+        "DELETE FROM turns WHERE id IN (SELECT turn_id FROM messages \
+         WHERE place > $1 * 16777216 AND place < ($1 + 1) * 16777216 AND turn_id IS NOT NULL)",
+        "DELETE FROM threads WHERE conversation = $1",
+        "DELETE FROM conversations WHERE seq = $1",
+    ] {
+        conn.sql(sql).bind(seq).run().await?;
+    }
+    conn.sql("DELETE FROM idempotency WHERE conversation_id = $1").bind(blob(id.uuid())).run().await?;
+    if messages(conn, seq).await? < STEP {
+        return Ok(None);
+    }
+    conn.sql("INSERT INTO erasures (conversation) VALUES ($1)").bind(seq).run().await?;
+    Ok(Some(Remains(seq)))
+}
+
+/// Erases some more; what remains after it.
+pub(crate) async fn step(conn: &mut Conn<'_>, remains: Remains) -> Result<Option<Remains>, StoreError> {
+    let Remains(seq) = remains;
+    if messages(conn, seq).await? >= STEP {
+        return Ok(Some(remains));
+    }
+    conn.sql("DELETE FROM erasures WHERE conversation = $1").bind(seq).run().await?;
+    Ok(None)
+}
+
+async fn messages(conn: &mut Conn<'_>, seq: i64) -> Result<i64, StoreError> {
+    let erased = conn
+        .sql(
+            "DELETE FROM messages WHERE place IN \
+             (SELECT place FROM messages WHERE place > $1 AND place < $2 ORDER BY place LIMIT $3)",
+        )
+        .bind(base(seq))
+        .bind(base(seq).saturating_add(POSITIONS))
+        .bind(STEP)
+        .run()
+        .await?;
+    Ok(i64::try_from(erased).unwrap_or(STEP))
+}
+
+/// What a crash left over.
+pub(crate) async fn remains(conn: &mut Conn<'_>) -> Result<Vec<Remains>, StoreError> {
+    let rows = conn.sql("SELECT conversation FROM erasures ORDER BY conversation LIMIT 100").rows().await?;
+    rows.into_iter().map(|mut row| row.number().map(Remains)).collect()
+}
+
+/// Conversations that have not changed since `before`, the longest unchanged first.
+pub(crate) async fn old(conn: &mut Conn<'_>, before: Timestamp, limit: u32) -> Result<Vec<i64>, StoreError> {
+    let rows = conn
+        .sql("SELECT seq FROM conversations WHERE updated_at < $1 ORDER BY updated_at LIMIT $2")
+        .bind(before.millis())
+        .bind(i64::from(limit))
+        .rows()
+        .await?;
+    rows.into_iter().map(|mut row| row.number()).collect()
+}

@@ -1,0 +1,103 @@
+//! What a database's failures mean to the caller.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use chat::StoreError;
+
+/// Why a store could not be opened or brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is none that a store can have.
+    #[error("the storage url {0}")]
+    Url(&'static str),
+    /// The folder of the database file cannot be made.
+    #[error("cannot make the folder of the database file")]
+    Folder(#[source] std::io::Error),
+    /// A newer version of the gateway has changed the schema: this one would damage it.
+    #[error("the store's schema is version {found}, this gateway knows {known}: use the newer gateway")]
+    Newer {
+        /// The schema's version.
+        found: i64,
+        /// The newest version that this gateway knows.
+        known: i64,
+    },
+    /// The database does not answer, or not as it should.
+    #[error("the database cannot be opened")]
+    Database(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+/// One failure that several callers are told.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Shared(Arc<sqlx::Error>);
+
+impl Shared {
+    pub(crate) fn new(error: sqlx::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+/// A failure of a statement: something that passes, or something that does not.
+pub(crate) fn of_database(error: sqlx::Error) -> StoreError {
+    let lasting = match &error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_lasting(&code)),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => false,
+        _ => true,
+    };
+    if lasting { StoreError::Damaged(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
+}
+
+/// Whether a repeat can never help: a broken constraint or value, a damaged file. SQLite's codes are numbers (their low
+/// byte is the sort), PostgreSQL's have five characters (their first two are the class).
+fn is_lasting(code: &str) -> bool {
+    const SQLITE: [i32; 5] = [1, 11, 19, 20, 26]; // ERROR, CORRUPT, CONSTRAINT, MISMATCH, NOTADB
+    if code.len() == 5 {
+        ["22", "23", "42", "XX"].iter().any(|class| code.starts_with(class))
+    } else {
+        code.parse::<i32>().is_ok_and(|code| SQLITE.contains(&(code & 0xff)))
+    }
+}
+
+/// Whether PostgreSQL gave up a transaction that may well succeed the next time.
+pub(crate) fn is_collision(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else { return false };
+    source
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| matches!(code.as_ref(), "40001" | "40P01"))
+}
+
+/// Whether the server could not be reached, or is going.
+pub(crate) fn is_outage(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else { return false };
+    match source.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) => true,
+        Some(sqlx::Error::Database(error)) => {
+            error.code().is_some_and(|code| ["57P", "08"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Something kept that cannot be read.
+pub(crate) fn damaged(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::Damaged(error.into())
+}
+
+/// The store cannot do anything now.
+pub(crate) fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::Unavailable(error.into())
+}

@@ -1,0 +1,301 @@
+//! The ledger: each call once, and sums of them that outlive everything else.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use chat::{
+    AssistantName, Cost, KeyId, LedgerRow, ProviderName, StoreError, TenantId, Timestamp, TurnId, Usage,
+    UsageRange, UsageSum, UsageSumOfKey,
+};
+
+use crate::conn::{Both, Conn, Row};
+use crate::error::damaged;
+use crate::row::{blob, json, parsed, signed, unsigned};
+
+/// Writes rows that are not there yet, and adds those to the sums.
+pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
+    for row in rows {
+        if insert(conn, row).await? {
+            add(conn, row).await?;
+        }
+    }
+    Ok(())
+}
+
+const INSERT: Both = Both {
+    sqlite: "INSERT INTO ledger (turn_id, number, tenant, key_id, assistant, provider, at, outcome, answered, \
+             input_tokens, output_tokens, total_tokens, amount, currency) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+    postgres: "INSERT INTO ledger (turn_id, number, tenant, key_id, assistant, provider, at, outcome, answered, \
+               input_tokens, output_tokens, total_tokens, amount, currency) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CAST($13 AS NUMERIC), $14) \
+               ON CONFLICT DO NOTHING",
+};
+
+async fn insert(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<bool, StoreError> {
+    let usage = row.usage.clone().unwrap_or_default();
+    let inserted = conn
+        .own(INSERT)
+        .bind(blob(row.turn_id.uuid()))
+        .bind(i64::from(row.number))
+        .bind(row.tenant.as_str())
+        .bind(blob(row.key.uuid()))
+        .bind(row.assistant.as_str())
+        .bind(row.provider.as_str())
+        .bind(row.at.millis())
+        .bind(row.outcome.as_str())
+        .bind(i64::from(row.answered))
+        .bind(usage.input_tokens.map(signed))
+        .bind(usage.output_tokens.map(signed))
+        .bind(usage.total_tokens.map(signed))
+        .bind(usage.cost.as_ref().map(|cost| cost.amount.to_string()))
+        .bind(usage.cost.as_ref().map(|cost| cost.currency.as_str()))
+        .run()
+        .await?;
+    Ok(inserted > 0)
+}
+
+async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
+    let usage = row.usage.clone().unwrap_or_default();
+    conn.sql(
+        "INSERT INTO usage_day (key_id, day, tenant, assistant, provider, turns, input_tokens, output_tokens, \
+         total_tokens) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (key_id, day, tenant, assistant, provider) DO UPDATE SET \
+         turns = usage_day.turns + excluded.turns, \
+         input_tokens = usage_day.input_tokens + excluded.input_tokens, \
+         output_tokens = usage_day.output_tokens + excluded.output_tokens, \
+         total_tokens = usage_day.total_tokens + excluded.total_tokens",
+    )
+    .bind(blob(row.key.uuid()))
+    .bind(row.at.day())
+    .bind(row.tenant.as_str())
+    .bind(row.assistant.as_str())
+    .bind(row.provider.as_str())
+    .bind(i64::from(row.answered))
+    .bind(signed(usage.input_tokens.unwrap_or(0)))
+    .bind(signed(usage.output_tokens.unwrap_or(0)))
+    .bind(signed(usage.tokens().unwrap_or(0)))
+    .run()
+    .await?;
+    match &usage.cost {
+        Some(cost) => add_cost(conn, row, cost).await,
+        None => Ok(()),
+    }
+}
+
+/// Adds money exactly. SQLite has no decimals, so there the sum is made here: its writer is alone.
+async fn add_cost(conn: &mut Conn<'_>, row: &LedgerRow, cost: &Cost) -> Result<(), StoreError> {
+    const UPSERT: Both = Both {
+        sqlite: "INSERT INTO usage_cost (key_id, day, tenant, assistant, provider, currency, amount) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                 ON CONFLICT (key_id, day, tenant, assistant, provider, currency) DO UPDATE SET \
+                 amount = excluded.amount",
+        postgres: "INSERT INTO usage_cost (key_id, day, tenant, assistant, provider, currency, amount) \
+                   VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS NUMERIC)) \
+                   ON CONFLICT (key_id, day, tenant, assistant, provider, currency) DO UPDATE SET \
+                   amount = usage_cost.amount + excluded.amount",
+    };
+    let day = row.at.day();
+    let mut amount = cost.amount;
+    if !conn.is_postgres() {
+        let before = conn
+            .sql(
+                "SELECT amount FROM usage_cost WHERE key_id = $1 AND day = $2 AND tenant = $3 AND assistant = $4 \
+                 AND provider = $5 AND currency = $6",
+            )
+            .bind(blob(row.key.uuid()))
+            .bind(day.as_str())
+            .bind(row.tenant.as_str())
+            .bind(row.assistant.as_str())
+            .bind(row.provider.as_str())
+            .bind(cost.currency.as_str())
+            .row()
+            .await?;
+        if let Some(mut before) = before {
+            amount = sum(decimal(&mut before)?, amount);
+        }
+    }
+    conn.own(UPSERT)
+        .bind(blob(row.key.uuid()))
+        .bind(day.as_str())
+        .bind(row.tenant.as_str())
+        .bind(row.assistant.as_str())
+        .bind(row.provider.as_str())
+        .bind(cost.currency.as_str())
+        .bind(amount.to_string())
+        .run()
+        .await?;
+    Ok(())
+}
+
+fn sum(one: Decimal, other: Decimal) -> Decimal {
+    one.checked_add(other).unwrap_or(Decimal::MAX)
+}
+
+fn decimal(row: &mut Row) -> Result<Decimal, StoreError> {
+    row.string()?.parse::<Decimal>().map_err(damaged)
+}
+
+/// The days of a range, both included.
+fn days(range: UsageRange) -> (String, String) {
+    let since = range.since.map(Timestamp::day).unwrap_or_default();
+    (since, range.until.map_or_else(|| "9999-12-31".to_owned(), Timestamp::day))
+}
+
+type SumKey = (std::cmp::Reverse<String>, Option<TenantId>, AssistantName, ProviderName);
+
+/// Sums of one tenant's ledger, or of everybody's with tenants; newest day first.
+pub(crate) async fn usage(
+    conn: &mut Conn<'_>,
+    tenant: Option<&TenantId>,
+    range: UsageRange,
+) -> Result<Vec<UsageSum>, StoreError> {
+    let (since, until) = days(range);
+    let whose = if tenant.is_some() { "tenant = $3" } else { "$3 = ''" };
+    let name = tenant.map(TenantId::as_str).unwrap_or_default();
+    let rows = conn
+        .assembled(format!(
+            "SELECT day, tenant, assistant, provider, CAST(SUM(turns) AS BIGINT), \
+             CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT), \
+             CAST(SUM(total_tokens) AS BIGINT) FROM usage_day \
+             WHERE day >= $1 AND day <= $2 AND {whose} GROUP BY day, tenant, assistant, provider"
+        ))
+        .bind(since.as_str())
+        .bind(until.as_str())
+        .bind(name)
+        .rows()
+        .await?;
+    let mut sums = BTreeMap::new();
+    for mut row in rows {
+        let key = sum_key(&mut row, tenant.is_none())?;
+        let sum = UsageSum {
+            day: key.0.0.clone(),
+            tenant: key.1.clone(),
+            assistant: key.2.clone(),
+            provider: key.3.clone(),
+            turns: unsigned(row.number()?),
+            input_tokens: unsigned(row.number()?),
+            output_tokens: unsigned(row.number()?),
+            total_tokens: unsigned(row.number()?),
+            cost: Vec::new(),
+        };
+        sums.insert(key, sum);
+    }
+    let rows = conn
+        .assembled(format!(
+            "SELECT day, tenant, assistant, provider, currency, CAST(amount AS TEXT) FROM usage_cost \
+             WHERE day >= $1 AND day <= $2 AND {whose}"
+        ))
+        .bind(since)
+        .bind(until)
+        .bind(name)
+        .rows()
+        .await?;
+    for mut row in rows {
+        if let Some(sum) = sums.get_mut(&sum_key(&mut row, tenant.is_none())?) {
+            spend(&mut sum.cost, &mut row)?;
+        }
+    }
+    Ok(sums.into_values().collect())
+}
+
+fn sum_key(row: &mut Row, with_tenant: bool) -> Result<SumKey, StoreError> {
+    let day = std::cmp::Reverse(row.string()?);
+    let tenant = row.name()?;
+    Ok((day, with_tenant.then_some(tenant), row.name()?, row.name()?))
+}
+
+/// Adds a row's currency and amount; currencies stay in order.
+fn spend(cost: &mut Vec<Cost>, row: &mut Row) -> Result<(), StoreError> {
+    let currency = row.string()?;
+    let amount = decimal(row)?;
+    match cost.binary_search_by(|cost| cost.currency.cmp(&currency)) {
+        Ok(at) => {
+            if let Some(cost) = cost.get_mut(at) {
+                cost.amount = sum(cost.amount, amount).normalize();
+            }
+        }
+        Err(at) => cost.insert(at, Cost { amount: amount.normalize(), currency }),
+    }
+    Ok(())
+}
+
+/// See [`chat::Maintenance::spent`].
+pub(crate) async fn spent(conn: &mut Conn<'_>, key: KeyId, since: &str) -> Result<UsageSumOfKey, StoreError> {
+    let mut row = conn
+        .sql(
+            "SELECT CAST(COALESCE(SUM(total_tokens), 0) AS BIGINT) FROM usage_day \
+             WHERE key_id = $1 AND day >= $2",
+        )
+        .bind(blob(key.uuid()))
+        .bind(since)
+        .one()
+        .await?;
+    let mut spent = UsageSumOfKey { tokens: unsigned(row.number()?), cost: Vec::new() };
+    let rows = conn
+        .sql("SELECT currency, CAST(amount AS TEXT) FROM usage_cost WHERE key_id = $1 AND day >= $2")
+        .bind(blob(key.uuid()))
+        .bind(since)
+        .rows()
+        .await?;
+    for mut row in rows {
+        spend(&mut spent.cost, &mut row)?;
+    }
+    Ok(spent)
+}
+
+/// A row that may become one of the ledger, as it is kept with its turn.
+#[derive(Serialize, Deserialize)]
+struct InFlight {
+    number: u32,
+    tenant: TenantId,
+    key: KeyId,
+    assistant: AssistantName,
+    provider: ProviderName,
+    at: Timestamp,
+    outcome: String,
+    answered: bool,
+    usage: Option<Usage>,
+}
+
+/// Rows of a running turn as JSON.
+pub(crate) fn to_json(rows: &[LedgerRow]) -> Result<String, StoreError> {
+    let rows: Vec<InFlight> = rows
+        .iter()
+        .cloned()
+        .map(|row| InFlight {
+            number: row.number,
+            tenant: row.tenant,
+            key: row.key,
+            assistant: row.assistant,
+            provider: row.provider,
+            at: row.at,
+            outcome: row.outcome,
+            answered: row.answered,
+            usage: row.usage,
+        })
+        .collect();
+    json(&rows)
+}
+
+/// The rows of a running turn.
+pub(crate) fn from_json(json: &str, turn_id: TurnId) -> Result<Vec<LedgerRow>, StoreError> {
+    let rows: Vec<InFlight> = parsed(json)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| LedgerRow {
+            turn_id,
+            number: row.number,
+            tenant: row.tenant,
+            key: row.key,
+            assistant: row.assistant,
+            provider: row.provider,
+            at: row.at,
+            outcome: row.outcome,
+            answered: row.answered,
+            usage: row.usage,
+        })
+        .collect())
+}

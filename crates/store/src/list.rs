@@ -1,0 +1,231 @@
+//! Lists that are paged: conversations by their last change, messages by their position.
+
+use chat::{
+    AssistantName, Conversation, ConversationFilter, ConversationId, Message, Page, PageRequest, StoreError,
+    TenantId, UserId,
+};
+use uuid::Uuid;
+
+use crate::conn::{Conn, Statement};
+use crate::conversation::{self, Kept};
+use crate::message;
+use crate::row::blob;
+use crate::search;
+
+/// See [`chat::ConversationStore::messages`].
+pub(crate) async fn messages(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    id: ConversationId,
+    descending: bool,
+    page: &PageRequest,
+) -> Result<Page<Message>, StoreError> {
+    let order = if descending { "d" } else { "a" };
+    let cursor = match &page.cursor {
+        Some(cursor) => Some(position_of(cursor, order)?),
+        None => None,
+    };
+    let kept = conversation::find(conn, tenant, id).await?;
+    let bounds = match (cursor, descending) {
+        (Some(position), true) => (0, position),
+        (Some(position), false) => (position, message::POSITIONS),
+        (None, _) => (0, message::POSITIONS),
+    };
+    let limit = i64::from(page.limit);
+    let mut items = message::between(conn, kept.ids(), bounds, descending, limit.saturating_add(1)).await?;
+    let more = cut(&mut items, page.limit);
+    let next_cursor = items.last().filter(|_| more).map(|last| format!("{order}{:x}", last.position));
+    Ok(Page { items, next_cursor })
+}
+
+fn position_of(cursor: &str, order: &str) -> Result<i64, StoreError> {
+    let digits = cursor.strip_prefix(order).ok_or(StoreError::Cursor)?;
+    let position = plain_hex(digits).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    position.filter(|position| (0..message::POSITIONS).contains(position)).ok_or(StoreError::Cursor)
+}
+
+fn plain_hex(digits: &str) -> Option<&str> {
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(digits)
+}
+
+/// Leaves at most `limit` items; whether there were more.
+fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    more
+}
+
+/// Where a page of conversations ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cursor {
+    updated_at: i64,
+    id: ConversationId,
+}
+
+impl Cursor {
+    fn print(self) -> String {
+        format!("c{}_{}", self.updated_at, self.id.uuid().simple())
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        let (time, id) =
+            text.strip_prefix('c').and_then(|text| text.split_once('_')).ok_or(StoreError::Cursor)?;
+        let updated_at = time.parse().map_err(|_| StoreError::Cursor)?;
+        let id = Uuid::try_parse(id).map_err(|_| StoreError::Cursor)?;
+        Ok(Self { updated_at, id: ConversationId::from_uuid(id) })
+    }
+}
+
+/// See [`chat::ConversationStore::conversations`].
+pub(crate) async fn conversations(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    filter: &ConversationFilter,
+    page: &PageRequest,
+) -> Result<Page<Conversation>, StoreError> {
+    let cursor = page.cursor.as_deref().map(Cursor::parse).transpose()?;
+    let Some(words) = words(filter, conn.is_postgres()) else {
+        return Ok(Page { items: Vec::new(), next_cursor: None });
+    };
+    let mut found = Vec::new();
+    for scope in scopes(filter) {
+        let query = Query { tenant, filter, scope, words: &words, cursor };
+        found.extend(query.run(conn, i64::from(page.limit).saturating_add(1)).await?);
+    }
+    found.sort_by_key(|kept| std::cmp::Reverse((kept.conversation.updated_at, kept.conversation.id.uuid())));
+    let mut items: Vec<Conversation> = found.into_iter().map(|kept| kept.conversation).collect();
+    let more = cut(&mut items, page.limit);
+    let next_cursor = items
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor { updated_at: last.updated_at.millis(), id: last.id }.print());
+    Ok(Page { items, next_cursor })
+}
+
+/// The words asked for; none when nothing can match them.
+fn words(filter: &ConversationFilter, postgres: bool) -> Option<Vec<String>> {
+    let Some(words) = filter.words.as_deref().filter(|words| !words.trim().is_empty()) else {
+        return Some(Vec::new());
+    };
+    Some(search::queries(words, postgres)).filter(|words| !words.is_empty())
+}
+
+/// Which assistants one query looks at. Each has an index in the list's order, so that several are several queries: a filter
+/// over all conversations would read a million to find ten.
+#[derive(Debug, Clone, Copy)]
+enum Scope<'a> {
+    All,
+    One(&'a AssistantName),
+    /// A user has few conversations: the user's index is used, and the assistants only looked at.
+    Among(&'a [AssistantName]),
+}
+
+fn scopes(filter: &ConversationFilter) -> Vec<Scope<'_>> {
+    match (&filter.assistant, &filter.assistants) {
+        (Some(one), Some(these)) if !these.contains(one) => Vec::new(),
+        (Some(one), _) => vec![Scope::One(one)],
+        (None, Some(these)) if filter.user.is_some() && !these.is_empty() => vec![Scope::Among(these)],
+        (None, Some(these)) => {
+            let mut these: Vec<_> = these.iter().collect();
+            these.sort_unstable();
+            these.dedup();
+            these.into_iter().map(Scope::One).collect()
+        }
+        (None, None) => vec![Scope::All],
+    }
+}
+
+struct Query<'a> {
+    tenant: &'a TenantId,
+    filter: &'a ConversationFilter,
+    scope: Scope<'a>,
+    words: &'a [String],
+    cursor: Option<Cursor>,
+}
+
+/// What is bound to the next placeholder.
+enum Bound<'a> {
+    Text(&'a str),
+    Number(i64),
+    Id(ConversationId),
+}
+
+impl Query<'_> {
+    async fn run(&self, conn: &mut Conn<'_>, limit: i64) -> Result<Vec<Kept>, StoreError> {
+        let condition =
+            if conn.is_postgres() { search::CONDITION.postgres } else { search::CONDITION.sqlite };
+        let (sql, bounds) = self.sql(condition, limit);
+        let mut statement: Statement<'_> = conn.assembled(sql);
+        for bound in bounds {
+            statement = match bound {
+                Bound::Text(text) => statement.bind(text),
+                Bound::Number(number) => statement.bind(number),
+                Bound::Id(id) => statement.bind(blob(id.uuid())),
+            };
+        }
+        statement.rows().await?.into_iter().map(conversation::read).collect()
+    }
+
+    fn sql(&self, words: &str, limit: i64) -> (String, Vec<Bound<'_>>) {
+        let mut bounds = Vec::new();
+        let mut bind = |bound| {
+            bounds.push(bound);
+            format!("${}", bounds.len())
+        };
+        let mut conditions = vec![format!("c.tenant = {}", bind(Bound::Text(self.tenant.as_str())))];
+        match self.scope {
+            Scope::All => {}
+            // With a user as well, the user's index is the better one: an expression is in no index.
+            Scope::One(one) if self.filter.user.is_some() => {
+                conditions.push(format!("COALESCE(c.assistant, '') = {}", bind(Bound::Text(one.as_str()))));
+            }
+            Scope::One(one) => conditions.push(format!("c.assistant = {}", bind(Bound::Text(one.as_str())))),
+            Scope::Among(these) => {
+                let list: Vec<String> = these.iter().map(|one| bind(Bound::Text(one.as_str()))).collect();
+                conditions.push(format!("COALESCE(c.assistant, '') IN ({})", list.join(", ")));
+            }
+        }
+        if let Some(user) = &self.filter.user {
+            conditions.push(format!("c.user_id = {}", bind(Bound::Text(UserId::as_str(user)))));
+        }
+        if let Some(since) = self.filter.since {
+            conditions.push(format!("c.updated_at >= {}", bind(Bound::Number(since.millis()))));
+        }
+        if let Some(until) = self.filter.until {
+            conditions.push(format!("c.updated_at <= {}", bind(Bound::Number(until.millis()))));
+        }
+        if let Some(Cursor { updated_at, id }) = self.cursor {
+            let (time, id) = (bind(Bound::Number(updated_at)), bind(Bound::Id(id)));
+            conditions.push(format!("(c.updated_at, c.id) < ({time}, {id})"));
+        }
+        for word in self.words {
+            conditions.push(words.replace("{}", &bind(Bound::Text(word))));
+        }
+        let limit = bind(Bound::Number(limit));
+        let sql = format!(
+            "SELECT {} FROM conversations c WHERE {} ORDER BY c.updated_at DESC, c.id DESC LIMIT {limit}",
+            conversation::COLUMNS,
+            conditions.join(" AND "),
+        );
+        (sql, bounds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_printed() {
+        let cursor = Cursor { updated_at: 1_700_000_000_120, id: ConversationId::new() };
+        assert_eq!(Cursor::parse(&cursor.print()).unwrap(), cursor);
+        for text in ["", "c", "c1", "c1_", "cx_0", "a1f", "c1_00000000000000000000000000000000x"] {
+            assert!(matches!(Cursor::parse(text), Err(StoreError::Cursor)), "{text:?}");
+        }
+        assert_eq!(position_of("a1f", "a").unwrap(), 31);
+        for text in ["", "d1f", "a-1", "a+1", "a", "affffffffff"] {
+            assert!(matches!(position_of(text, "a"), Err(StoreError::Cursor)), "{text:?}");
+        }
+    }
+}

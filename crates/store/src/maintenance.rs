@@ -1,0 +1,132 @@
+//! The gateway's own face of the store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use chat::{
+    KeyId, KeyRecord, LedgerRow, Maintenance, NewKey, StoreError, StoreStatus, Timestamp, Unsettled,
+    UsageRange, UsageSum, UsageSumOfKey,
+};
+
+use crate::conn::Conn;
+use crate::erase::{self, Remains};
+use crate::error::unavailable;
+use crate::{Store, idempotency, key, ledger, turn};
+
+impl Store {
+    /// Erases in steps what is left of a conversation that nobody can reach any more.
+    pub(crate) async fn erase(&self, mut remains: Option<Remains>) -> Result<(), StoreError> {
+        while let Some(some) = remains {
+            remains = self.backend.write(some, |conn, remains| Box::pin(erase::step(conn, *remains))).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Maintenance for Store {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.backend.write((), |conn, ()| Box::pin(pulse(conn))).await?;
+        self.backend.read((), |conn, ()| Box::pin(async { conn.sql("SELECT 1").run().await })).await?;
+        Ok(())
+    }
+
+    fn status(&self) -> StoreStatus {
+        StoreStatus { queued_writes: self.backend.queued() }
+    }
+
+    async fn create_key(&self, key: NewKey, now: Timestamp) -> Result<KeyRecord, StoreError> {
+        self.backend
+            .write((KeyId::new(), key, now), |conn, (id, key, now)| {
+                Box::pin(key::create(conn, *id, key, *now))
+            })
+            .await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.backend.read((), |conn, ()| Box::pin(key::all(conn))).await
+    }
+
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<KeyRecord, StoreError> {
+        self.backend.write((id, now), |conn, (id, now)| Box::pin(key::revoke(conn, *id, *now))).await
+    }
+
+    async fn key_by_hash(&self, hash: &[u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        self.backend.read(*hash, |conn, hash| Box::pin(key::by_hash(conn, hash))).await
+    }
+
+    async fn key_by_id(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.backend.read(id, |conn, id| Box::pin(key::by_id(conn, *id))).await
+    }
+
+    async fn secret(&self, name: &str) -> Result<[u8; 32], StoreError> {
+        self.backend
+            .write((name.to_owned(), rand::random::<[u8; 32]>()), |conn, (name, fresh)| {
+                Box::pin(key::secret(conn, name, fresh))
+            })
+            .await
+    }
+
+    async fn spent(&self, key: KeyId, since_day: &str) -> Result<UsageSumOfKey, StoreError> {
+        self.backend
+            .read((key, since_day.to_owned()), |conn, (key, since)| {
+                Box::pin(ledger::spent(conn, *key, since))
+            })
+            .await
+    }
+
+    async fn unsettled(&self, alive: &[String]) -> Result<Vec<Unsettled>, StoreError> {
+        self.backend.read(alive.to_vec(), |conn, alive| Box::pin(turn::unsettled(conn, alive))).await
+    }
+
+    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), StoreError> {
+        self.backend.write(rows, |conn, rows| Box::pin(ledger::write(conn, rows))).await
+    }
+
+    async fn retain(&self, before: Option<Timestamp>, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.backend.write(now, |conn, now| Box::pin(idempotency::expire(conn, *now))).await?;
+        for remains in self.backend.read((), |conn, ()| Box::pin(erase::remains(conn))).await? {
+            self.erase(Some(remains)).await?;
+        }
+        let Some(before) = before else { return Ok(0) };
+        let old = self
+            .backend
+            .read((before, limit), |conn, (before, limit)| Box::pin(erase::old(conn, *before, *limit)))
+            .await?;
+        let mut erased = 0_u64;
+        for seq in old {
+            let gone = self
+                .backend
+                .write((seq, before), |conn, (seq, before)| Box::pin(erase::unchanged(conn, *seq, *before)))
+                .await?;
+            if let Some(remains) = gone {
+                erased = erased.saturating_add(1);
+                self.erase(remains).await?;
+            }
+        }
+        Ok(erased)
+    }
+
+    async fn usage_of_all(&self, range: UsageRange) -> Result<Vec<UsageSum>, StoreError> {
+        self.backend.read(range, |conn, range| Box::pin(ledger::usage(conn, None, *range))).await
+    }
+
+    async fn close(&self, within: Duration) -> Result<(), StoreError> {
+        self.backend.close(within).await
+    }
+}
+
+/// Sees whether writing works. A SQLite file is really written, since only that shows a full disk; a PostgreSQL server says
+/// whether it takes writes.
+async fn pulse(conn: &mut Conn<'_>) -> Result<(), StoreError> {
+    if conn.is_postgres() {
+        let mut row = conn
+            .sql("SELECT CASE WHEN pg_is_in_recovery() THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END")
+            .one()
+            .await?;
+        return if row.flag()? { Err(unavailable("the server is a replica")) } else { Ok(()) };
+    }
+    conn.sql("UPDATE pulse SET at = $1 WHERE one = 1").bind(Timestamp::now().millis()).run().await?;
+    Ok(())
+}

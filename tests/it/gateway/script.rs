@@ -1,0 +1,104 @@
+//! A provider that says what a test wants.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use chat::{
+    Capabilities, Effect, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus, Request,
+};
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+/// Answers `you said: …` at once, or hands each call to the test.
+#[derive(Debug, Default)]
+pub struct Script {
+    calls: Mutex<Option<mpsc::UnboundedSender<Call>>>,
+    failure: Mutex<Option<ProviderError>>,
+}
+
+/// A call that a test answers.
+#[derive(Debug)]
+pub struct Call {
+    pub request: Request,
+    pub pieces: mpsc::UnboundedSender<Result<Piece, ProviderError>>,
+}
+
+impl Call {
+    pub fn say(&self, text: &str) {
+        self.pieces.send(Ok(Piece::Text(text.to_owned()))).unwrap();
+    }
+
+    pub fn end(self) {
+        self.pieces.send(Ok(Piece::End(Some(chat::FinishReason::Stop)))).unwrap();
+    }
+}
+
+impl Script {
+    /// From now on calls wait for the test.
+    pub fn by_hand(&self) -> mpsc::UnboundedReceiver<Call> {
+        let (sender, calls) = mpsc::unbounded_channel();
+        *self.calls.lock().unwrap() = Some(sender);
+        calls
+    }
+
+    /// From now on calls fail so.
+    pub fn fail(&self, error: impl Into<ProviderError>) {
+        *self.failure.lock().unwrap() = Some(error.into());
+    }
+}
+
+#[async_trait]
+impl Provider for Script {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: Offer::Native,
+            history: Offer::Native,
+            system: Offer::Native,
+            images: Offer::Unsupported,
+            search_filters: Offer::Unsupported,
+            citations: Offer::Unsupported,
+            usage: Offer::Native,
+            inject: Offer::Unsupported,
+            upstream_history: Offer::Unsupported,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::Replay
+    }
+
+    fn repeatable(&self, _: &Request) -> bool {
+        true
+    }
+
+    async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
+        if let Some(error) = self.failure.lock().unwrap().clone() {
+            return Err(error);
+        }
+        request.observer.began();
+        let calls = self.calls.lock().unwrap().clone();
+        let (pieces, mut stream) = mpsc::unbounded_channel();
+        match calls {
+            Some(calls) => calls.send(Call { request, pieces }).unwrap(),
+            None => {
+                let call = Call { request, pieces };
+                let usage = chat::Usage { total_tokens: Some(50), ..chat::Usage::default() };
+                call.say("you said: ");
+                call.say(&call.request.message.text());
+                call.pieces.send(Ok(Piece::Usage(usage))).unwrap();
+                call.end();
+            }
+        }
+        Ok(Box::pin(stream::poll_fn(move |context| stream.poll_recv(context))))
+    }
+
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus { breaker: "closed", in_flight: 0, last_error: None, last_error_at: None }
+    }
+}
+
+/// A failure that certainly did nothing upstream, or one that may have.
+pub fn failure(failure: chat::Failure) -> ProviderError {
+    let _: Effect = failure.effect();
+    ProviderError::new(failure)
+}

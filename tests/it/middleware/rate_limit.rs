@@ -1,0 +1,127 @@
+//! How often a key may call, how many turns it may run, what it may spend.
+
+use chat::Usage;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, KEY, Plan, key, limits, request, whole};
+
+fn limited(by: Value) -> Gateway {
+    let key = key(KEY, |spec| spec.limits = limits(by));
+    Gateway::new(Plan { keys: vec![key], ..Plan::default() })
+}
+
+fn unstored() -> Value {
+    json!({"assistant": "support", "message": "hi", "store": false})
+}
+
+#[tokio::test]
+async fn a_burst_is_let_through_and_then_no_more() {
+    let gateway = limited(json!({"requests_per_minute": 60, "burst": 3}));
+    for remaining in [2, 1, 0] {
+        let answer = gateway.get("/v1/assistants").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=60;w=60"));
+        let state = answer.header("ratelimit").unwrap();
+        assert!(state.starts_with(&format!("\"requests\";r={remaining};t=")), "{state}");
+    }
+    let refused = gateway.get("/v1/assistants").await;
+    assert_eq!(refused.code(), (429, "key_rate_limit".into()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.header("ratelimit").unwrap().starts_with("\"requests\";r=0;t="));
+    assert_eq!(gateway.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_burst_is_a_tenth_when_left_out() {
+    let gateway = limited(json!({"requests_per_minute": 50}));
+    let state = gateway.get("/v1/assistants").await;
+    assert!(state.header("ratelimit").unwrap().starts_with("\"requests\";r=4;"));
+    let gateway = limited(json!({"requests_per_minute": 5}));
+    let state = gateway.get("/v1/assistants").await;
+    assert!(state.header("ratelimit").unwrap().starts_with("\"requests\";r=0;"));
+}
+
+#[tokio::test]
+async fn without_a_limit_nothing_is_shown_and_in_shadow_nothing_is_refused() {
+    let gateway = limited(json!({}));
+    assert_eq!(gateway.get("/v1/assistants").await.header("ratelimit"), None);
+    let gateway = limited(json!({"requests_per_minute": 1, "concurrent_turns": 1, "shadow": true,
+        "budgets": [{"per": "day", "tokens": 0}]}));
+    for _ in 0..3 {
+        let answer = gateway.get("/v1/assistants").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("ratelimit").is_some());
+    }
+    assert_eq!(gateway.post("/v1/chat", unstored()).await.status, 200);
+}
+
+#[tokio::test]
+async fn turns_at_once_are_counted_until_their_end() {
+    let gateway = limited(json!({"concurrent_turns": 1}));
+    let mut calls = gateway.script.by_hand();
+    let mut body = unstored();
+    body["stream"] = true.into();
+    let first = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+    let call = calls.recv().await.unwrap();
+    let second = gateway.post("/v1/chat", unstored()).await;
+    assert_eq!(second.code(), (429, "key_concurrency".into()));
+    assert!(second.header("retry-after").is_some());
+    // Other routes are not turns.
+    assert_eq!(gateway.get("/v1/assistants").await.status, 200);
+    call.say("x");
+    call.end();
+    assert_eq!(whole(first).await.events().last().unwrap().1, "turn.completed");
+    let third = tokio::spawn(async move {
+        loop {
+            let answer = gateway.post("/v1/chat", unstored()).await;
+            if answer.status != 429 {
+                return answer.status;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let call = calls.recv().await.unwrap();
+    call.say("y");
+    call.end();
+    assert_eq!(third.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_refused_holds_no_place() {
+    let gateway = limited(json!({"concurrent_turns": 1}));
+    for _ in 0..3 {
+        let answer =
+            gateway.post("/v1/chat", json!({"assistant": "nobody", "message": "hi", "store": false})).await;
+        assert_eq!(answer.code(), (404, "assistant_not_found".into()));
+    }
+    assert_eq!(gateway.post("/v1/chat", unstored()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_budget_counts_the_ledger_what_runs_and_what_was_used() {
+    let gateway = limited(json!({"budgets": [{"per": "day", "tokens": 100}], "reserve": {"tokens": 40}}));
+    gateway.vault.set_spent(10);
+    // 10 spent, 50 used by the first: no room for 40 more beside them, but for exactly that.
+    let first = gateway.post("/v1/chat", unstored()).await;
+    assert_eq!(first.json()["usage"]["total_tokens"], 50);
+    let mut calls = gateway.script.by_hand();
+    let mut body = unstored();
+    body["stream"] = true.into();
+    let running = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+    let call = calls.recv().await.unwrap();
+    let refused = gateway.post("/v1/chat", unstored()).await;
+    assert_eq!(refused.code(), (429, "key_budget".into()));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=24 * 3600).contains(&wait));
+    // The running one turns out to cost nothing: its reserve is free again.
+    call.say("x");
+    call.pieces.send(Ok(chat::Piece::Usage(Usage { total_tokens: Some(0), ..Usage::default() }))).unwrap();
+    call.end();
+    whole(running).await;
+    let again = tokio::spawn(async move { gateway.post("/v1/chat", unstored()).await.status });
+    let call = calls.recv().await.unwrap();
+    call.say("x");
+    call.end();
+    assert_eq!(again.await.unwrap(), 200);
+}

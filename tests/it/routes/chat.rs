@@ -1,0 +1,205 @@
+//! `/v1/chat`: turns in one piece and as event streams.
+
+use axum::body::Body;
+use chat::{Failure, Maintenance, Timestamp};
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, KEY, Plan, request, whole};
+
+fn turn(stream: bool) -> Value {
+    json!({"assistant": "support", "message": "hi", "store": false, "stream": stream, "metadata": {"a": 1}})
+}
+
+#[tokio::test]
+async fn a_turn_in_one_piece() {
+    let gateway = Gateway::new(Plan::default());
+    let answer = gateway.post("/v1/chat", turn(false)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let json = answer.json();
+    assert_eq!(answer.header("x-turn-id"), json["id"].as_str());
+    assert_eq!(json["status"], "completed");
+    assert_eq!(json["message"]["text"], "you said: hi");
+    assert_eq!(json["metadata"], json!({"a": 1}));
+}
+
+#[tokio::test]
+async fn a_turn_as_an_event_stream() {
+    let gateway = Gateway::new(Plan::default());
+    let answer = gateway.post("/v1/chat", turn(true)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(answer.header("cache-control"), Some("no-store, no-transform"));
+    assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+    let events = answer.events();
+    let numbers: Vec<_> = events.iter().map(|event| event.0).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert_eq!(events[0].1, "turn.started");
+    assert_eq!(events[0].2["turn"]["id"].as_str(), answer.header("x-turn-id"));
+    let said: String = events
+        .iter()
+        .filter(|event| event.1 == "message.delta")
+        .map(|event| event.2["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(said, "you said: hi");
+    let last = events.last().unwrap();
+    assert_eq!(last.1, "turn.completed");
+    assert_eq!(last.2["turn"]["message"]["text"], "you said: hi");
+}
+
+#[tokio::test]
+async fn the_first_event_comes_before_the_provider_answers() {
+    let gateway = Gateway::new(Plan::default());
+    let mut calls = gateway.script.by_hand();
+    let response = gateway.open(request(Method::POST, "/v1/chat", KEY, turn(true).to_string())).await;
+    let mut body = response.into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(frame.starts_with(b"id: 1\nevent: turn.started\n"));
+    let call = calls.recv().await.unwrap();
+    call.say("one");
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(frame.starts_with(b"id: 2\nevent: message.delta\n"), "{frame:?}");
+    call.end();
+    let rest = body.collect().await.unwrap().to_bytes();
+    assert!(rest.starts_with(b"id: 3\nevent: turn.completed\n"), "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_stream_has_a_heartbeat() {
+    let gateway = Gateway::new(Plan::default());
+    let mut calls = gateway.script.by_hand();
+    let response = gateway.open(request(Method::POST, "/v1/chat", KEY, turn(true).to_string())).await;
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    let _call = calls.recv().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(frame, ": heartbeat\n\n");
+    assert_eq!(began.elapsed().as_secs(), 15);
+}
+
+#[tokio::test]
+async fn a_running_turn_is_read_again_from_anywhere_and_stopped() {
+    let gateway = Gateway::new(Plan::default());
+    let mut calls = gateway.script.by_hand();
+    let first = gateway.open(request(Method::POST, "/v1/chat", KEY, turn(true).to_string())).await;
+    let id = first.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    let call = calls.recv().await.unwrap();
+    call.say("one");
+    let events = format!("/v1/chat/{id}/events");
+    let mut body =
+        gateway.open(request(Method::GET, &format!("{events}?after=1"), KEY, "")).await.into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(frame.starts_with(b"id: 2\nevent: message.delta\n"), "{frame:?}");
+    let beyond = gateway.get(&format!("{events}?after=99")).await;
+    assert_eq!(beyond.code(), (400, "invalid_value".into()));
+    let as_it_stands = gateway.get(&format!("/v1/chat/{id}")).await;
+    assert_eq!(as_it_stands.json()["status"], "in_progress");
+    assert_eq!(as_it_stands.header("x-turn-id"), Some(id.as_str()));
+
+    // Another tenant sees nothing of it.
+    gateway.vault.add("stranger", |key| key.tenant = "strangers".parse().unwrap()).await;
+    for path in [format!("/v1/chat/{id}"), events.clone()] {
+        let answer = gateway.send(request(Method::GET, &path, "stranger", "")).await;
+        assert_eq!(answer.code().0, if path == events { answer.code().0 } else { answer.code().0 });
+        assert_ne!(answer.status, 200, "{path}");
+    }
+
+    let cancelled = gateway.send(request(Method::POST, &format!("/v1/chat/{id}/cancel"), KEY, "")).await;
+    assert_eq!((cancelled.status.as_u16(), &cancelled.json()["status"]), (200, &json!("cancelled")));
+    assert_eq!(cancelled.json()["message"]["text"], "one");
+    let streamed = whole(first).await.events();
+    assert_eq!(streamed.last().unwrap().1, "turn.cancelled");
+    let rest = body.collect().await.unwrap().to_bytes();
+    assert!(rest.starts_with(b"id: 3\nevent: turn.cancelled\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_failed_turn_is_its_errors_status_or_the_streams_last_event() {
+    let gateway = Gateway::new(Plan::default());
+    for (failure, status, code) in [
+        (Failure::Credentials, 502, "provider_auth"),
+        (Failure::Account, 502, "provider_account"),
+        (Failure::Rejected, 422, "provider_rejected"),
+        (Failure::TooLong, 422, "context_too_long"),
+        (Failure::Filtered, 422, "content_refused"),
+        (Failure::Busy { retry_after: Some(std::time::Duration::from_secs(7)) }, 429, "provider_rate_limit"),
+        (Failure::Failed, 502, "provider_error"),
+        (Failure::TimedOut(chat::Clock::Idle), 504, "idle_timeout"),
+    ] {
+        gateway.script.fail(failure);
+        let answer = gateway.post("/v1/chat", turn(false)).await;
+        assert_eq!(answer.code(), (status, code.to_owned()));
+        assert!(answer.header("x-turn-id").is_some());
+        assert_eq!(answer.json()["error"]["provider"], "stage");
+        if code == "provider_rate_limit" {
+            assert_eq!(answer.header("retry-after"), Some("7"));
+        }
+        let streamed = gateway.post("/v1/chat", turn(true)).await;
+        assert_eq!(streamed.status, 200);
+        let events = streamed.events();
+        let last = events.last().unwrap();
+        assert_eq!((last.1.as_str(), &last.2["turn"]["error"]["code"]), ("turn.failed", &json!(code)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_before_acceptance_is_a_plain_error_also_for_a_stream() {
+    let gateway = Gateway::new(Plan::default());
+    let mut image = turn(true);
+    image["message"] = json!([{"type": "image", "url": "https://example.com/a.png"}]);
+    let answer = gateway.post("/v1/chat", image).await;
+    assert_eq!((answer.code().0, answer.code().1.as_str()), (422, "unsupported"));
+    let mut nobody = turn(true);
+    nobody["assistant"] = "nobody".into();
+    assert_eq!(gateway.post("/v1/chat", nobody).await.code(), (404, "assistant_not_found".into()));
+}
+
+#[tokio::test]
+async fn idempotency_keys_are_checked() {
+    let gateway = Gateway::new(Plan::default());
+    for wrong in ["", "é", &"x".repeat(256)] {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/v1/chat")
+            .header("x-api-key", KEY)
+            .header("content-type", "application/json")
+            .header("idempotency-key", wrong)
+            .body(Body::from(turn(false).to_string()))
+            .unwrap();
+        let answer = gateway.send(request).await;
+        assert_eq!(
+            answer.error(),
+            (400, "invalid_value".into(), Some("Idempotency-Key".into())),
+            "{wrong:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn readers_of_a_revoked_key_are_cut_off_and_the_turn_goes_on() {
+    let config = server::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        admin_listen: None,
+        ..server::Config::default()
+    };
+    let gateway = Gateway::new(Plan { config, ..Plan::default() });
+    let key = gateway.vault.add("short-lived", |_| {}).await;
+    let mut calls = gateway.script.by_hand();
+    let bound = gateway.server.bind().await.unwrap();
+    let shutdown = server::Shutdown::default();
+    let serving = tokio::spawn(bound.serve(shutdown.clone()));
+    let response =
+        gateway.open(request(Method::POST, "/v1/chat", "short-lived", turn(true).to_string())).await;
+    let call = calls.recv().await.unwrap();
+    call.say("one");
+    gateway.vault.revoke_key(key, Timestamp::now()).await.unwrap();
+    let cut = whole(response).await.events();
+    assert!(cut.iter().all(|event| !event.1.starts_with("turn.completed")), "{cut:?}");
+    assert_eq!(gateway.engine.running(), 1);
+    call.end();
+    shutdown.finish.cancel();
+    serving.await.unwrap();
+}

@@ -1,0 +1,5 @@
+//! The routes, as a caller sees them: a file for each part of the API.
+
+mod admin;
+mod chat;
+mod edges;
