@@ -87,8 +87,8 @@ async fn check_says_what_is_wrong_and_where() {
     assert_eq!(status.code(), Some(1));
     let file = wrong.file().display().to_string();
     let expected = format!(
-        "{file}:14: assistants.support.fallback: there is no assistant `suport`; there is none\n\
-         {file}:15: assistants.support.descripton: there is no such key; did you mean `description`?\n"
+        "{file}:15: assistants.support.fallback: there is no assistant `suport`; there is none\n\
+         {file}:16: assistants.support.descripton: there is no such key; did you mean `description`?\n"
     );
     assert_eq!(out, expected);
 
@@ -101,7 +101,8 @@ async fn check_says_what_is_wrong_and_where() {
 async fn keys_are_made_listed_and_revoked() {
     let folder = Folder::with(ASSISTANT);
     let keys = async |arguments: &[&str]| {
-        let (status, out, err) = run(command(&["keys"]).args(arguments).arg("--config").arg(folder.file()), "").await;
+        let (status, out, err) =
+            run(command(&["keys"]).args(arguments).arg("--config").arg(folder.file()), "").await;
         (status.code(), out, err)
     };
     let (status, out, err) = keys(&["create", "--name", "app", "--tenant", "shop", "--may", "adopt"]).await;
@@ -110,7 +111,10 @@ async fn keys_are_made_listed_and_revoked() {
     let secret = out.trim().to_owned();
     assert!(secret.len() >= 40 && !err.contains(&secret), "{secret} {err}");
     let (_, out, _) = keys(&["list"]).await;
-    assert!(out.contains("app") && out.contains("shop") && out.contains("adopt") && !out.contains(&secret), "{out}");
+    assert!(
+        out.contains("app") && out.contains("shop") && out.contains("adopt") && !out.contains(&secret),
+        "{out}"
+    );
     let id = out.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
 
     let gateway = Program::serve(&folder.file(), &secret).await;
@@ -152,7 +156,8 @@ async fn healthcheck_asks_whether_the_gateway_is_ready() {
     let gateway = Program::serve(&folder.file(), "a-key-of-the-file").await;
     let (status, ..) = run(&mut command(&["healthcheck", "--url", &gateway.url]), "").await;
     assert_eq!(status.code(), Some(0));
-    let (status, _, err) = run(command(&["healthcheck"]).env("SWITCHBOARD_URL", "http://127.0.0.1:1"), "").await;
+    let (status, _, err) =
+        run(command(&["healthcheck"]).env("SWITCHBOARD_URL", "http://127.0.0.1:1"), "").await;
     assert_eq!(status.code(), Some(1));
     assert!(err.contains("nobody answers there"), "{err}");
 }

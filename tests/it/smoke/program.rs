@@ -69,7 +69,8 @@ impl Program {
     pub async fn serve(config: &std::path::Path, key: &str) -> Self {
         let mut program = Self::start(command(&["serve", "--config"]).arg(config));
         let line = program.logged("listening").await;
-        let address = |name: &str| line[name].as_str().map(|address| format!("http://{address}")).unwrap_or_default();
+        let address =
+            |name: &str| line[name].as_str().map(|address| format!("http://{address}")).unwrap_or_default();
         Self { url: address("address"), admin: address("admin_address"), key: key.to_owned(), ..program }
     }
 
@@ -134,7 +135,8 @@ pub fn client() -> reqwest::Client {
 
 /// An answer: its status and its JSON.
 pub async fn get(program: &Program, path: &str) -> (u16, Value) {
-    let answer = client().get(format!("{}{path}", program.url)).bearer_auth(&program.key).send().await.unwrap();
+    let answer =
+        client().get(format!("{}{path}", program.url)).bearer_auth(&program.key).send().await.unwrap();
     let status = answer.status().as_u16();
     (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
 }

@@ -37,7 +37,8 @@ async fn sigterm_is_a_good_end() {
 async fn a_second_signal_leaves_at_once() {
     let folder = Folder::with(&format!("{ASSISTANT}{KEY}"));
     let text = std::fs::read_to_string(folder.file()).unwrap();
-    std::fs::write(folder.file(), text.replace("drain_timeout", "drain_delay = \"1h\"\ndrain_timeout")).unwrap();
+    std::fs::write(folder.file(), text.replace("drain_timeout", "drain_delay = \"1h\"\ndrain_timeout"))
+        .unwrap();
     let mut gateway = Program::serve(&folder.file(), SECRET).await;
     gateway.signal("TERM").await;
     gateway.logged("leaving").await;
@@ -76,7 +77,10 @@ async fn sighup_and_an_admin_reload_keys() {
     let folder = Folder::with(&format!("{ASSISTANT}{KEY}"));
     let secret = folder.path().join("other");
     std::fs::write(&secret, "the-first-other-key").unwrap();
-    folder.write(&format!("{ASSISTANT}{KEY}[[keys]]\nname = \"other\"\nsecret_file = \"{}\"\n", secret.display()));
+    folder.write(&format!(
+        "{ASSISTANT}{KEY}[[keys]]\nname = \"other\"\nsecret_file = \"{}\"\n",
+        secret.display()
+    ));
     let mut gateway = Program::serve(&folder.file(), SECRET).await;
     gateway.signal("HUP").await;
     gateway.logged("the configuration was read again").await;
