@@ -107,29 +107,23 @@ impl Writer {
 }
 
 async fn transaction(connection: &mut SqliteConnection, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
-    run(connection, "BEGIN IMMEDIATE").await.map_err(Lost::Unbegun)?;
-    let alone = group.len() == 1;
-    for work in group {
-        if alone {
-            if !work.run(&mut Conn::Sqlite(connection)).await {
-                roll_back(connection).await;
-                return Ok(());
-            }
-        } else {
-            savepoint(connection, work.as_mut()).await.map_err(Lost::Midway)?;
+    if let [work] = group {
+        run(connection, "BEGIN IMMEDIATE").await.map_err(Lost::Unbegun)?;
+        if !work.run(&mut Conn::Sqlite(connection)).await {
+            roll_back(connection).await;
+            return Ok(());
+        }
+    } else {
+        run(connection, "BEGIN IMMEDIATE; SAVEPOINT work").await.map_err(Lost::Unbegun)?;
+        for work in group {
+            let stays = work.run(&mut Conn::Sqlite(connection)).await;
+            // Going back leaves the savepoint where it is, for the next. An error here means that the whole transaction is
+            // gone: SQLite rolls it back itself when the disk is full or fails.
+            let then = if stays { "RELEASE work; SAVEPOINT work" } else { "ROLLBACK TO work" };
+            run(connection, then).await.map_err(Lost::Midway)?;
         }
     }
     run(connection, "COMMIT").await.map_err(Lost::Midway)
-}
-
-/// Does one write of several. An error means that the whole transaction is gone: SQLite rolls it back itself when the disk is
-/// full or fails.
-async fn savepoint(connection: &mut SqliteConnection, work: &mut dyn Work) -> Result<(), sqlx::Error> {
-    run(connection, "SAVEPOINT work").await?;
-    if !work.run(&mut Conn::Sqlite(connection)).await {
-        run(connection, "ROLLBACK TO work").await?;
-    }
-    run(connection, "RELEASE work").await
 }
 
 /// Goes back to before the transaction, which SQLite may have done already.

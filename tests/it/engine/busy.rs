@@ -7,7 +7,9 @@ use crate::kit::{Act, Gate, Kit, ask, caller, fold, next, read_all, read_until, 
 
 async fn running(kit: &Kit) -> (Reader, ConversationId, Gate) {
     let gate = Gate::new();
-    kit.a().plays([vec![Act::Give(Piece::Text("first".into())), Act::Wait(gate.clone())], text(&["!"])].concat());
+    kit.a().plays(
+        [vec![Act::Give(Piece::Text("first".into())), Act::Wait(gate.clone())], text(&["!"])].concat(),
+    );
     let mut reader = kit.engine.chat(&caller("t"), ask("a", "1")).await.unwrap();
     read_until(&mut reader, |events| events.len() >= 2).await;
     let turn = kit.engine.turn(&caller("t"), reader.turn_id()).await.unwrap();
@@ -35,7 +37,8 @@ async fn queued_turns_run_in_order_and_see_what_came_before() {
     let (_reader, conversation, gate) = running(&kit).await;
     let mut queued = Vec::new();
     for text in ["2", "3", "4"] {
-        let mut reader = kit.engine.chat(&caller("t"), also(conversation, WhenBusy::Queue, text)).await.unwrap();
+        let mut reader =
+            kit.engine.chat(&caller("t"), also(conversation, WhenBusy::Queue, text)).await.unwrap();
         let first = next(&mut reader).await;
         assert!(matches!(&first[0].1, chat::Event::Started(turn) if turn.status == TurnStatus::Queued));
         queued.push(reader);
@@ -49,7 +52,11 @@ async fn queued_turns_run_in_order_and_see_what_came_before() {
         assert_eq!(reader.end().await.status, TurnStatus::Completed);
     }
     assert_eq!(kit.a().calls(), 3);
-    assert_eq!(kit.a().last_history(), ["1", "first!", "2", "ok", "3"], "a cancelled turn's message is given");
+    assert_eq!(
+        kit.a().last_history(),
+        ["1", "first!", "2", "ok", "3"],
+        "a cancelled turn's message is given"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +79,9 @@ async fn an_interrupt_begins_once_the_running_ones_end_is_recorded() {
     assert_eq!(second.status, TurnStatus::Completed);
     assert_eq!(kit.a().last_history(), ["1", "first"], "the partial reply is given");
     let mut first = crate::kit::read_all(&mut reader).await;
-    assert!(matches!(first.pop().unwrap().1, chat::Event::Ended(turn) if turn.status == TurnStatus::Cancelled));
+    assert!(
+        matches!(first.pop().unwrap().1, chat::Event::Ended(turn) if turn.status == TurnStatus::Cancelled)
+    );
 }
 
 #[tokio::test]

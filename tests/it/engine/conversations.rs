@@ -1,6 +1,9 @@
 //! Conversations beyond turns: messages put in, forks, what is said upstream, erasing.
 
-use chat::{Delivery, ErrorCode, MessageStatus, Permissions, Piece, Role, TurnStatus, UpstreamConversation, UpstreamMessage};
+use chat::{
+    Delivery, ErrorCode, MessageStatus, Permissions, Piece, Role, TurnStatus, UpstreamConversation,
+    UpstreamMessage,
+};
 use engine::{Ask, NewConversationAsk, PutMessage};
 
 use crate::kit::{Act, Kit, Options, Scripted, ask, caller, read_until};
@@ -20,7 +23,13 @@ fn adopt(upstream: &str) -> NewConversationAsk {
 }
 
 fn said(role: Role, text: &str) -> UpstreamMessage {
-    UpstreamMessage { id: Some(format!("up-{text}")), role, author: None, text: text.to_owned(), created_at: None }
+    UpstreamMessage {
+        id: Some(format!("up-{text}")),
+        role,
+        author: None,
+        text: text.to_owned(),
+        created_at: None,
+    }
 }
 
 async fn threaded() -> Kit {
@@ -34,7 +43,10 @@ async fn a_message_put_in_is_told_with_the_next_turn() {
     let conversation = kit.say("1", None).await.conversation_id.unwrap();
     let (message, delivery) =
         kit.engine.put_message(&me, conversation, put(Role::System, "Be brief"), None).await.unwrap();
-    assert_eq!((message.role, message.author.as_str(), delivery), (Role::System, "system", Delivery::NextTurn));
+    assert_eq!(
+        (message.role, message.author.as_str(), delivery),
+        (Role::System, "system", Delivery::NextTurn)
+    );
     kit.say("2", Some(conversation)).await;
     assert_eq!(kit.a().last_history(), ["1", "ok", "Be brief"]);
     let mut plain = me.clone();
@@ -55,7 +67,8 @@ async fn a_message_put_in_during_a_turn_stands_after_it() {
     let mut reader = kit.engine.chat(&me, ask("a", "1")).await.unwrap();
     read_until(&mut reader, |events| !events.is_empty()).await;
     let conversation = kit.engine.turn(&me, reader.turn_id()).await.unwrap().conversation_id.unwrap();
-    let (_, delivery) = kit.engine.put_message(&me, conversation, put(Role::Operator, "hold on"), None).await.unwrap();
+    let (_, delivery) =
+        kit.engine.put_message(&me, conversation, put(Role::Operator, "hold on"), None).await.unwrap();
     assert_eq!(delivery, Delivery::NextTurn, "not upstream, where it would stand before the reply");
     gate.open();
     reader.end().await;
@@ -96,7 +109,10 @@ async fn a_fork_has_the_history_and_no_thread() {
     assert_eq!(kit.a().last_history(), ["1", "ok"]);
     assert!(kit.a().last().thread.unwrap().fresh);
     let refused = kit.engine.fork(&me, conversation, Some(chat::MessageId::new()), None).await.unwrap_err();
-    assert_eq!((refused.error.code, refused.error.param.as_deref()), (ErrorCode::InvalidValue, Some("message_id")));
+    assert_eq!(
+        (refused.error.code, refused.error.param.as_deref()),
+        (ErrorCode::InvalidValue, Some("message_id"))
+    );
 }
 
 #[tokio::test]
@@ -107,7 +123,11 @@ async fn a_conversation_is_adopted_with_its_history_and_kept_in_step() {
     let adopted = kit.engine.create_conversation(&me, adopt("theirs"), None).await.unwrap();
     assert_eq!((adopted.message_count, adopted.upstream_conversation_id.as_deref()), (2, Some("theirs")));
     let refused = kit.engine.create_conversation(&caller("other"), adopt("theirs"), None).await.unwrap_err();
-    assert_eq!(refused.error.code, ErrorCode::ConversationNotFound, "one that any conversation holds already");
+    assert_eq!(
+        refused.error.code,
+        ErrorCode::ConversationNotFound,
+        "one that any conversation holds already"
+    );
     let refused = kit.engine.create_conversation(&me, adopt("gone"), None).await.unwrap_err();
     assert_eq!(refused.error.code, ErrorCode::ConversationNotFound);
     kit.say("now", Some(adopted.id)).await;
@@ -142,7 +162,8 @@ async fn the_providers_list_hides_what_others_hold() {
     let mine = kit.engine.create_conversation(&caller("t"), adopt("mine"), None).await.unwrap();
     kit.engine.create_conversation(&caller("other"), adopt("others"), None).await.unwrap();
     let page = chat::PageRequest { limit: 10, cursor: None };
-    let page = kit.engine.upstream_conversations(&caller("t"), &"a".parse().unwrap(), None, page).await.unwrap();
+    let page =
+        kit.engine.upstream_conversations(&caller("t"), &"a".parse().unwrap(), None, page).await.unwrap();
     let seen: Vec<_> =
         page.items.iter().map(|one| (one.upstream_conversation_id.as_str(), one.conversation_id)).collect();
     assert_eq!(seen, [("mine", Some(mine.id)), ("free", None)]);
@@ -153,12 +174,16 @@ async fn erasing_cancels_what_runs() {
     let kit = Kit::new().await;
     let me = caller("t");
     kit.a().plays(vec![Act::Give(Piece::Text("x".into())), Act::Hang]);
-    let mut reader = kit.engine.chat(&me, Ask { user: Some("u".parse().unwrap()), ..ask("a", "1") }).await.unwrap();
+    let mut reader =
+        kit.engine.chat(&me, Ask { user: Some("u".parse().unwrap()), ..ask("a", "1") }).await.unwrap();
     read_until(&mut reader, |events| events.len() >= 2).await;
     let id = kit.engine.turn(&me, reader.turn_id()).await.unwrap().conversation_id.unwrap();
     assert_eq!(kit.engine.delete_conversations_of(&me, &"u".parse().unwrap()).await.unwrap(), 1);
     assert_eq!(reader.end().await.status, TurnStatus::Cancelled);
-    assert_eq!(kit.engine.conversation(&me, id).await.unwrap_err().error.code, ErrorCode::ConversationNotFound);
+    assert_eq!(
+        kit.engine.conversation(&me, id).await.unwrap_err().error.code,
+        ErrorCode::ConversationNotFound
+    );
     assert_eq!(kit.engine.turn(&me, reader.turn_id()).await.unwrap_err().error.code, ErrorCode::TurnNotFound);
     let sums = kit.engine.usage(&me, chat::UsageRange::default()).await.unwrap();
     assert_eq!(sums[0].turns, 1, "the ledger keeps its sums");

@@ -48,7 +48,8 @@ async fn resumed_after_every_event_the_stream_is_the_same_live_ended_and_restart
     }
     // The same while it runs: a gate before each event.
     let gates: Vec<_> = (0..rich().len()).map(|_| Gate::new()).collect();
-    let play = rich().into_iter().zip(&gates).flat_map(|(act, gate)| [Act::Wait(gate.clone()), act]).collect();
+    let play =
+        rich().into_iter().zip(&gates).flat_map(|(act, gate)| [Act::Wait(gate.clone()), act]).collect();
     kit.a().plays(play);
     let mut reader = kit.engine.chat(&me, ask("a", "hi")).await.unwrap();
     let id = reader.turn_id();
@@ -124,7 +125,10 @@ async fn leaving_lets_turns_finish_and_ends_the_rest() {
     assert_eq!(quick.end().await.status, TurnStatus::Completed);
     kit.engine.finish(Duration::from_millis(1)).await;
     let turn = slow.end().await;
-    assert_eq!((turn.status, turn.error.as_ref().unwrap().code), (TurnStatus::Incomplete, ErrorCode::Draining));
+    assert_eq!(
+        (turn.status, turn.error.as_ref().unwrap().code),
+        (TurnStatus::Incomplete, ErrorCode::Draining)
+    );
     let kept = chat::ConversationStore::turn(kit.store.as_ref(), &me.tenant, turn.id).await.unwrap();
     assert_eq!(kept.turn.status, TurnStatus::Incomplete);
 }

@@ -66,8 +66,10 @@ async fn a_failed_turns_message_is_shown_but_not_given_again() {
     assert_eq!(kit.a().last_history(), ["1", "ok"]);
     let page = chat::PageRequest { limit: 100, cursor: None };
     let messages = kit.engine.messages(&caller("t"), conversation.unwrap(), false, page).await.unwrap().items;
-    let shown: Vec<_> = messages.iter().map(|one| (one.content.text().into_owned(), one.status.as_str())).collect();
-    let expected = [("1", "completed"), ("ok", "completed"), ("2", "failed"), ("3", "completed"), ("ok", "completed")];
+    let shown: Vec<_> =
+        messages.iter().map(|one| (one.content.text().into_owned(), one.status.as_str())).collect();
+    let expected =
+        [("1", "completed"), ("ok", "completed"), ("2", "failed"), ("3", "completed"), ("ok", "completed")];
     assert_eq!(shown, expected.map(|(text, status)| (text.to_owned(), status)));
 }
 
@@ -91,7 +93,10 @@ async fn a_reply_longer_than_it_may_be_is_cut() {
     kit.a().plays(text(&["12345678", "éé", "more"]));
     let turn = kit.say("hi", None).await;
     assert_eq!(turn.message.as_ref().unwrap().content.text(), "12345678é");
-    assert_eq!((turn.status, turn.error.as_ref().unwrap().code), (TurnStatus::Incomplete, ErrorCode::ProviderProtocol));
+    assert_eq!(
+        (turn.status, turn.error.as_ref().unwrap().code),
+        (TurnStatus::Incomplete, ErrorCode::ProviderProtocol)
+    );
     assert_eq!(kit.b().calls(), 0, "no fallback is asked");
 }
 
@@ -153,7 +158,10 @@ async fn clocks_that_the_engine_keeps() {
     let kit = Kit::with(options, three()).await;
     kit.a().plays(vec![Act::Give(Piece::Text("x".into())), Act::Hang]);
     let turn = kit.say("hi", None).await;
-    assert_eq!((turn.status, turn.error.as_ref().unwrap().code), (TurnStatus::Incomplete, ErrorCode::TotalTimeout));
+    assert_eq!(
+        (turn.status, turn.error.as_ref().unwrap().code),
+        (TurnStatus::Incomplete, ErrorCode::TotalTimeout)
+    );
 }
 
 #[tokio::test]
@@ -166,7 +174,10 @@ async fn what_an_assistant_cannot_do_is_refused_by_field() {
         .chat(&caller("t"), Ask { prompt: engine::Prompt::Message(content), ..ask("a", "") })
         .await
         .unwrap_err();
-    assert_eq!((refused.error.code, refused.error.param.as_deref()), (ErrorCode::Unsupported, Some("message")));
+    assert_eq!(
+        (refused.error.code, refused.error.param.as_deref()),
+        (ErrorCode::Unsupported, Some("message"))
+    );
     let filters = serde_json::value::RawValue::from_string("{}".into()).unwrap();
     let asked = Ask { search_filters: Some(filters.into()), ..ask("a", "hi") };
     let refused = kit.engine.chat(&caller("t"), asked).await.unwrap_err();

@@ -13,7 +13,8 @@ fn keyed(key: &str, body: u8) -> Ask {
 async fn a_thousand_at_once_are_one_turn() {
     let kit = Kit::new().await;
     let gate = Gate::new();
-    kit.a().plays([vec![Act::Give(Piece::Text("on".into())), Act::Wait(gate.clone())], text(&["ce"])].concat());
+    kit.a()
+        .plays([vec![Act::Give(Piece::Text("on".into())), Act::Wait(gate.clone())], text(&["ce"])].concat());
     let me = caller("t");
     let asked = (0..1000).map(|_| kit.engine.chat(&me, keyed("k", 1)));
     let readers = futures_util::future::join_all(asked).await;

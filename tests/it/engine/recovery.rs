@@ -20,12 +20,17 @@ async fn stream(kit: &Kit) -> (Vec<String>, chat::Turn) {
 async fn before_text_the_fallback_is_asked_with_the_history() {
     let kit = Kit::with_fallback(&["b", "c"]).await;
     let conversation = kit.say("1", None).await.conversation_id;
-    kit.a().plays(vec![Act::Refuse(ProviderError::new(Failure::Busy { retry_after: None }).with_status(429))]);
+    kit.a()
+        .plays(vec![Act::Refuse(ProviderError::new(Failure::Busy { retry_after: None }).with_status(429))]);
     kit.b().plays(vec![Act::Refuse(Failure::Failed.into())]);
     let turn = kit.say("2", conversation).await;
-    assert_eq!((turn.status, turn.assistant.as_str(), turn.provider.as_str()), (TurnStatus::Completed, "c", "provider-c"));
+    assert_eq!(
+        (turn.status, turn.assistant.as_str(), turn.provider.as_str()),
+        (TurnStatus::Completed, "c", "provider-c")
+    );
     assert_eq!(kit.c().last_history(), ["1", "ok"]);
-    let told: Vec<_> = turn.attempts.iter().map(|one| (one.assistant.as_str(), one.outcome.as_str(), one.status)).collect();
+    let told: Vec<_> =
+        turn.attempts.iter().map(|one| (one.assistant.as_str(), one.outcome.as_str(), one.status)).collect();
     assert_eq!(told, [("a", "provider_rate_limit", Some(429)), ("b", "provider_error", None)]);
     let kept = kit.engine.conversation(&caller("t"), conversation.unwrap()).await.unwrap();
     assert_eq!(kept.assistant.as_str(), "a", "a fallback moves nothing");
@@ -79,7 +84,8 @@ async fn of_two_that_break_the_second_stands_if_it_differs_or_is_longer() {
 async fn sources_and_citations_are_those_of_the_text_that_stands() {
     let kit = Kit::with_fallback(&["b"]).await;
     let source = |id: &str| Source { id: id.into(), ..Source::default() };
-    let mut first = vec![Act::Give(Piece::Sources(vec![source("old")])), Act::Give(Piece::Text("See".into()))];
+    let mut first =
+        vec![Act::Give(Piece::Sources(vec![source("old")])), Act::Give(Piece::Text("See".into()))];
     first.extend([Act::Give(Piece::Citation(vec!["old".into()])), Act::Fail(Failure::Broken.into())]);
     kit.a().plays(first);
     let second = vec![
@@ -90,7 +96,8 @@ async fn sources_and_citations_are_those_of_the_text_that_stands() {
     ];
     kit.b().plays(second);
     let (kinds, turn) = stream(&kit).await;
-    let expected = ["started", "sources", "+See", "citation", "fallback", "sources", "=See", "citation", "completed"];
+    let expected =
+        ["started", "sources", "+See", "citation", "fallback", "sources", "=See", "citation", "completed"];
     assert_eq!(kinds, expected);
     assert_eq!(turn.sources, [source("new")]);
     assert_eq!(turn.message.unwrap().content.parts.len(), 2);
@@ -179,7 +186,11 @@ async fn the_asked_one_may_win_its_hedge() {
 #[tokio::test]
 async fn usage_is_what_was_reported_per_call() {
     let kit = Kit::with_fallback(&["b"]).await;
-    let used = |tokens| Usage { total_tokens: Some(tokens), cost: chat::Cost::parse("0.1", "RUB"), ..Usage::default() };
+    let used = |tokens| Usage {
+        total_tokens: Some(tokens),
+        cost: chat::Cost::parse("0.1", "RUB"),
+        ..Usage::default()
+    };
     let first = vec![
         Act::Give(Piece::Text("x".into())),
         Act::Give(Piece::Usage(used(3))),

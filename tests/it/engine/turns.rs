@@ -3,7 +3,9 @@
 use chat::{Content, Cost, Event, FinishReason, Part, Piece, Role, Source, TurnStatus, UpstreamIds, Usage};
 use engine::{Ask, Prompt};
 
-use crate::kit::{Act, Gate, Kit, Options, Scripted, ask, caller, fold, kinds, next, read_all, read_until, text};
+use crate::kit::{
+    Act, Gate, Kit, Options, Scripted, ask, caller, fold, kinds, next, read_all, read_until, text,
+};
 
 #[tokio::test]
 async fn a_streamed_turn_is_started_pieces_and_one_end() {
@@ -36,7 +38,8 @@ async fn the_start_is_told_before_the_provider_says_anything() {
 async fn streamed_and_whole_say_the_same() {
     let kit = Kit::new().await;
     let source = Source { id: "s1".into(), title: Some("Title".into()), ..Source::default() };
-    let ids = UpstreamIds { request_id: Some("r".into()), conversation_id: None, message_id: Some("m".into()) };
+    let ids =
+        UpstreamIds { request_id: Some("r".into()), conversation_id: None, message_id: Some("m".into()) };
     let usage = Usage { total_tokens: Some(3), cost: Cost::parse("0.17685", "RUB"), ..Usage::default() };
     let play = vec![
         Act::Give(Piece::Model("model-1".into())),
@@ -140,7 +143,8 @@ async fn a_windowed_thread_is_told_the_system_text_again_in_time() {
 
 #[tokio::test]
 async fn after_a_broken_call_a_new_thread_begins_with_the_history_quoted() {
-    let kit = Kit::with(Options::default(), [Scripted::threads(), Scripted::replay(), Scripted::replay()]).await;
+    let kit =
+        Kit::with(Options::default(), [Scripted::threads(), Scripted::replay(), Scripted::replay()]).await;
     let conversation = kit.say("1", None).await.conversation_id;
     let thread = kit.a().last().thread.unwrap().id;
     kit.a().plays(vec![Act::Give(Piece::Text("par".into())), Act::Fail(chat::Failure::Broken.into())]);
@@ -154,7 +158,9 @@ async fn after_a_broken_call_a_new_thread_begins_with_the_history_quoted() {
 
 #[tokio::test]
 async fn the_providers_own_thread_id_is_used_for_the_next_turn() {
-    let kit = Kit::with(Options::default(), [Scripted::own_threads(), Scripted::replay(), Scripted::replay()]).await;
+    let kit =
+        Kit::with(Options::default(), [Scripted::own_threads(), Scripted::replay(), Scripted::replay()])
+            .await;
     kit.a().plays([vec![Act::Give(Piece::Thread("theirs".into()))], text(&["ok"])].concat());
     let conversation = kit.say("1", None).await.conversation_id;
     assert!(kit.a().last().thread.is_none());
@@ -188,15 +194,22 @@ async fn nothing_is_kept_of_a_turn_that_is_not_to_be_stored() {
     while kit.engine.running() > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(kit.engine.turn(&caller("t"), id).await.unwrap_err().error.code, chat::ErrorCode::TurnNotFound);
+    assert_eq!(
+        kit.engine.turn(&caller("t"), id).await.unwrap_err().error.code,
+        chat::ErrorCode::TurnNotFound
+    );
 }
 
 #[tokio::test]
 async fn a_transcript_begins_a_conversation() {
     let kit = Kit::new().await;
     let said = |role, text: &str| (role, Content::text_only(text));
-    let transcript =
-        vec![said(Role::System, "Be brief"), said(Role::User, "1"), said(Role::Assistant, "one"), said(Role::User, "2")];
+    let transcript = vec![
+        said(Role::System, "Be brief"),
+        said(Role::User, "1"),
+        said(Role::Assistant, "one"),
+        said(Role::User, "2"),
+    ];
     for store in [true, false] {
         let asked = Ask { prompt: Prompt::Transcript(transcript.clone()), store, ..ask("a", "") };
         kit.turn(asked).await;
@@ -210,7 +223,8 @@ async fn a_transcript_begins_a_conversation() {
 async fn many_readers_see_the_same() {
     let kit = Kit::new().await;
     let gate = Gate::new();
-    let play = [vec![Act::Give(Piece::Text("a".into())), Act::Wait(gate.clone())], text(&["b", "c"])].concat();
+    let play =
+        [vec![Act::Give(Piece::Text("a".into())), Act::Wait(gate.clone())], text(&["b", "c"])].concat();
     kit.a().plays(play);
     let mut first = kit.engine.chat(&caller("t"), ask("a", "hi")).await.unwrap();
     read_until(&mut first, |events| events.len() >= 2).await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    AllowedAssistants, Caller, Content, ConversationId, ConversationStore, Event, Idempotency, KeyId, Maintenance, Metadata,
-    Permission, Permissions, Reply, TenantId, Timestamp, Turn,
+    AllowedAssistants, Caller, Content, ConversationId, ConversationStore, Event, Idempotency, KeyId,
+    Maintenance, Metadata, Permission, Permissions, Reply, TenantId, Timestamp, Turn,
 };
 use engine::{Ask, Assistant, Catalog, Clocks, Engine, Prompt, ProviderEntry, Read, Reader, Settings};
 use tokio_util::task::TaskTracker;
@@ -207,7 +207,8 @@ pub async fn read_until(reader: &mut Reader, enough: impl Fn(&[(u64, Event)]) ->
 
 /// Reads to the end.
 pub async fn read_all(reader: &mut Reader) -> Vec<(u64, Event)> {
-    read_until(reader, |events| events.last().is_some_and(|(_, event)| matches!(event, Event::Ended(_)))).await
+    read_until(reader, |events| events.last().is_some_and(|(_, event)| matches!(event, Event::Ended(_))))
+        .await
 }
 
 /// Folds a whole stream, and checks the law that every stream keeps.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat::{
-    AttemptReport, Capabilities, Failure, Injection, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus,
-    Request, Timestamp, UpstreamConversation, UpstreamMessage, UpstreamPage,
+    AttemptReport, Capabilities, Failure, Injection, Memory, Offer, Piece, PieceStream, Provider,
+    ProviderError, ProviderStatus, Request, Timestamp, UpstreamConversation, UpstreamMessage, UpstreamPage,
 };
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
@@ -178,7 +178,13 @@ impl Provider for Scripted {
             match act {
                 Act::Retried(failure) => {
                     let (duration, retry_in) = (Duration::from_millis(1), Duration::ZERO);
-                    observer.failed(AttemptReport { failure, status: None, duration, retry_in, unsent: false });
+                    observer.failed(AttemptReport {
+                        failure,
+                        status: None,
+                        duration,
+                        retry_in,
+                        unsent: false,
+                    });
                     observer.began();
                 }
                 Act::Refuse(error) => return Err(error),
@@ -219,7 +225,13 @@ impl Provider for Scripted {
         Ok(self.history.lock().unwrap().clone())
     }
 
-    async fn conversations(&self, _: &str, _: Option<Timestamp>, _: u32, _: u32) -> Result<UpstreamPage, ProviderError> {
+    async fn conversations(
+        &self,
+        _: &str,
+        _: Option<Timestamp>,
+        _: u32,
+        _: u32,
+    ) -> Result<UpstreamPage, ProviderError> {
         Ok(UpstreamPage { items: self.listed.lock().unwrap().clone(), has_more: false })
     }
 
