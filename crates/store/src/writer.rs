@@ -141,3 +141,41 @@ fn fail_all<'w>(group: impl IntoIterator<Item = &'w mut Box<dyn Work>>, error: s
         work.fail(StoreError::Unavailable(Box::new(error.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{Job, Run};
+
+    type Answer = tokio::sync::oneshot::Receiver<Result<u64, StoreError>>;
+
+    fn job(sql: &'static str) -> (Box<dyn Work>, Answer) {
+        let run: Run<&'static str, u64> = |conn, sql| Box::pin(conn.sql(sql).run());
+        let (job, _, answer) = Job::new(sql, run);
+        (Box::new(job), answer)
+    }
+
+    /// SQLite rolls the whole transaction back itself when the disk fails: what else was in the group is done once more.
+    #[tokio::test]
+    async fn a_lost_transaction_takes_nobody_with_it() {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let mut connection = options.connect().await.unwrap();
+        connection.execute("CREATE TABLE one (number INTEGER)").await.unwrap();
+        let mut writer = Writer::new(options, connection);
+        let (mut group, answers): (Vec<_>, Vec<_>) =
+            ["INSERT INTO one VALUES (1)", "ROLLBACK", "INSERT INTO one VALUES (2)", "NONSENSE"]
+                .into_iter()
+                .map(job)
+                .unzip();
+        writer.commit(&mut group).await;
+        let mut done = Vec::new();
+        for answer in answers {
+            done.push(answer.await.unwrap().is_ok());
+        }
+        assert_eq!(done, [true, false, true, false]);
+        let mut connection = writer.connection.unwrap();
+        let kept: i64 =
+            sqlx::query_scalar("SELECT SUM(number) FROM one").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(kept, 3);
+    }
+}
