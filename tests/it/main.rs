@@ -16,6 +16,7 @@ mod engine;
 mod gateway;
 mod grammar;
 mod kit;
+mod listener;
 mod middleware;
 mod providers;
 mod routes;

@@ -3,6 +3,7 @@
 use chat::Usage;
 use http::Method;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::{Gateway, KEY, Plan, key, limits, request, whole};
 
@@ -72,7 +73,7 @@ async fn turns_at_once_are_counted_until_their_end() {
     call.say("x");
     call.end();
     assert_eq!(whole(first).await.events().last().unwrap().1, "turn.completed");
-    let third = tokio::spawn(async move {
+    let third = TaskTracker::new().spawn(async move {
         loop {
             let answer = gateway.post("/v1/chat", unstored()).await;
             if answer.status != 429 {
@@ -119,7 +120,7 @@ async fn a_budget_counts_the_ledger_what_runs_and_what_was_used() {
     call.pieces.send(Ok(chat::Piece::Usage(Usage { total_tokens: Some(0), ..Usage::default() }))).unwrap();
     call.end();
     whole(running).await;
-    let again = tokio::spawn(async move { gateway.post("/v1/chat", unstored()).await.status });
+    let again = TaskTracker::new().spawn(async move { gateway.post("/v1/chat", unstored()).await.status });
     let call = calls.recv().await.unwrap();
     call.say("x");
     call.end();
