@@ -89,6 +89,25 @@ async fn turns_at_once_are_counted_until_their_end() {
 }
 
 #[tokio::test]
+async fn a_repeat_needs_no_place() {
+    let gateway = limited(json!({"concurrent_turns": 1}));
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"assistant": "support", "message": "hi", "stream": true}).to_string();
+    let asked = || {
+        let mut request = request(Method::POST, "/v1/chat", KEY, body.clone());
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    let first = gateway.open(asked()).await;
+    let call = calls.recv().await.unwrap();
+    let second = gateway.open(asked()).await;
+    assert_eq!(second.status(), 200, "the same turn, which has its place");
+    call.say("x");
+    call.end();
+    assert_eq!(whole(first).await.text, whole(second).await.text);
+}
+
+#[tokio::test]
 async fn a_turn_that_is_refused_holds_no_place() {
     let gateway = limited(json!({"concurrent_turns": 1}));
     for _ in 0..3 {

@@ -12,7 +12,7 @@ use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, OptionalBody, cleared_or_set, given};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::query::{Name, NoParams, Params};
@@ -101,9 +101,9 @@ pub(super) async fn read(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(super) struct Change {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "cleared_or_set")]
     title: Option<Option<Title>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "cleared_or_set")]
     metadata: Option<Option<Metadata>>,
 }
 

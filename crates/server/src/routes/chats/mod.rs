@@ -87,10 +87,19 @@ pub(super) async fn create(
     Body { value, idempotency }: Body<Wanted>,
 ) -> Result<Response, ApiError> {
     let mut ask = value.into_ask(who.caller())?;
-    ask.idempotency = idempotency;
-    ask.lease = Some(app.counters.turn(who.key()).await?);
     let stream = ask.stream;
-    let reader = app.engine.chat(who.caller(), ask).await?;
+    let before = match &idempotency {
+        Some(idempotency) => app.engine.repeat(who.caller(), idempotency).await?,
+        None => None,
+    };
+    let reader = match before {
+        Some(reader) => reader,
+        None => {
+            ask.idempotency = idempotency;
+            ask.lease = Some(app.counters.turn(who.key()).await?);
+            app.engine.chat(who.caller(), ask).await?
+        }
+    };
     if stream {
         return Ok(watch(&app, &who, reader));
     }
