@@ -90,7 +90,8 @@ async fn turns_at_once_are_counted_until_their_end() {
 
 #[tokio::test]
 async fn a_repeat_needs_no_place() {
-    let gateway = limited(json!({"concurrent_turns": 1}));
+    let key = key(KEY, |spec| spec.limits = limits(json!({"concurrent_turns": 1})));
+    let gateway = Gateway::kept(Plan { keys: vec![key], ..Plan::default() }).await;
     let mut calls = gateway.script.by_hand();
     let body = json!({"assistant": "support", "message": "hi", "stream": true}).to_string();
     let asked = || {
