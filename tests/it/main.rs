@@ -13,6 +13,7 @@
 mod cassette;
 mod config;
 mod engine;
+mod faults;
 mod gateway;
 mod grammar;
 mod kit;

@@ -95,7 +95,7 @@ async fn every_failure_counts_those_of_bodies_too() {
         || Step::Fail(Failure::TimedOut(Clock::Connect)),
         || Step::Hang,
         || answer_with(200, &[], stream::iter([Ok(Bytes::from_static(b"a")), Err(Failure::Broken)])),
-        || answer_with(200, &[], stream::pending()),
+        || answer_with(200, &[], stream::iter([Ok(Bytes::from_static(b"a"))]).chain(stream::pending())),
         || answer(503, "no"),
     ];
     for (number, step) in steps.into_iter().enumerate() {
