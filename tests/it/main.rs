@@ -11,6 +11,7 @@
 )]
 
 mod cassette;
+mod config;
 mod engine;
 mod gateway;
 mod grammar;
@@ -19,5 +20,7 @@ mod middleware;
 mod providers;
 mod routes;
 mod simulator;
+mod smoke;
 mod store;
+mod tidy;
 mod upstream;

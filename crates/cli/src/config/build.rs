@@ -15,7 +15,7 @@ use super::print::{self, Secrets};
 use super::problem::{Collector, suggestion};
 use super::read::Reader;
 use super::schema::PROVIDER;
-use super::values::{self, Value, Values};
+use super::values::{self, Entry, Value, Values};
 
 /// A provider that was made, and from what.
 #[derive(Debug, Clone)]
@@ -26,13 +26,18 @@ pub struct Built {
     fingerprint: [u8; 32],
 }
 
-/// Reads the secrets of providers that stand in files of their own: `api_key_file` for `api_key`.
-pub(super) fn read_secret_files(values: &mut Values, reader: &mut Reader<'_>) {
+/// Completes the providers' tables by what only their kind knows: the public address, and which of their own keys are secrets that
+/// may stand in files (`api_key_file` for `api_key`).
+pub(super) fn complete(values: &mut Values, reader: &mut Reader<'_>) {
     let Some(Value::Named(all)) = values.entries.get_mut("providers").map(|entry| &mut entry.value) else {
         return;
     };
     for (_, provider) in all {
         let Some(kind) = providers::kind(provider.text("kind")) else { continue };
+        if provider.secret("base_url").is_none() && !provider.is_wrong("base_url") {
+            let value = Value::Secret(SecretString::from(kind.default_base_url));
+            provider.entries.insert("base_url", Entry { value, at: None });
+        }
         let names: Vec<String> = provider.rest.keys().cloned().collect();
         for name in names {
             let Some(stem) = name.strip_suffix("_file").filter(|stem| is_secret_of(kind, stem)) else { continue };

@@ -22,7 +22,7 @@ const SECRET_CHARACTERS_MIN: usize = 16;
 
 /// The configuration that these values make. What is wrong is noted; then what is given back is not to be used.
 pub(super) fn config(values: &mut Values, reader: &mut Reader<'_>, before: &[Built]) -> Option<Config> {
-    build::read_secret_files(values, reader);
+    build::complete(values, reader);
     let problems = &mut reader.problems;
     let empty = Values::default();
     let table = |name| values.table(name).unwrap_or(&empty);
