@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
+use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
 use crate::record::Recorder;
 use crate::registry::Reservation;
@@ -26,6 +27,9 @@ use crate::turn::{Job, Question};
 const QUEUE_MAX: u32 = 16;
 /// How often a turn looks whether it may begin when the one before it runs in another process.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a repeat waits for the turn that the same request makes at the same time.
+const FOUND_WITHIN: Duration = Duration::from_secs(15);
 
 /// Who is asked, and with what.
 struct Plan {
@@ -114,8 +118,12 @@ pub(crate) async fn repeat(
     id: TurnId,
     stored: bool,
 ) -> Result<Reader, Refused> {
-    if let Some(running) = inner.registry.find(id).await {
-        return Ok(reader(inner, &running, 0, true));
+    let found = tokio::time::timeout(FOUND_WITHIN, inner.registry.find(id)).await;
+    match found {
+        Ok(Some(running)) => return Ok(reader(inner, &running, 0, true)),
+        Ok(None) => {}
+        // It is in doubt whether the turn was accepted, and the store does not say.
+        Err(elapsed) => return Err(StoreError::Unavailable(Box::new(elapsed)).into()),
     }
     if !stored {
         let mut refused = Refused::new(
@@ -310,15 +318,28 @@ async fn admit(
     let mut unstored_key = None;
     let accepted = if ask.store {
         let new = new_turn(inner, caller, ask, plan, (id, reply_id), now);
-        match inner.store.accept_turn(&caller.tenant, new).await? {
-            Acceptance::Accepted(accepted) => Some(*accepted),
-            Acceptance::Repeat { turn_id, stored } => return Ok(Err((turn_id, stored))),
+        match inner.store.accept_turn(&caller.tenant, new).await {
+            Ok(Acceptance::Accepted(accepted)) => Some(*accepted),
+            Ok(Acceptance::Repeat { turn_id, stored }) => return Ok(Err((turn_id, stored))),
+            Err(error) => {
+                if matches!(error, StoreError::InDoubt(_)) {
+                    doubt::refuse(inner, &caller.tenant, refused(plan, id, now), reservation);
+                }
+                return Err(error.into());
+            }
         }
     } else {
         if let Some(idempotency) = ask.idempotency.take() {
-            unstored_key = Some(idempotency.key.clone());
-            if let Some(first) = inner.store.note_unstored(&caller.tenant, id, idempotency).await? {
-                return Ok(Err(first));
+            let key = idempotency.key.clone();
+            match inner.store.note_unstored(&caller.tenant, id, idempotency).await {
+                Ok(None) => unstored_key = Some(key),
+                Ok(Some(first)) => return Ok(Err(first)),
+                Err(error) => {
+                    if matches!(error, StoreError::InDoubt(_)) {
+                        doubt::free(inner, &caller.tenant, (id, key), Some(reservation));
+                    }
+                    return Err(error.into());
+                }
             }
         }
         None
@@ -335,6 +356,16 @@ async fn admit(
     let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, ask.store));
     reservation.fill(Arc::clone(&running));
     Ok(Ok(Admitted { running, deadline, accepted, unstored_key }))
+}
+
+/// What becomes of a turn of which nobody knows whether the store has it: its caller was told that it was not accepted.
+fn refused(plan: &Plan, id: TurnId, now: Timestamp) -> Turn {
+    let asked = (plan.asked.name.clone(), plan.asked.provider.name.clone());
+    let mut turn = Turn::accepted(id, TurnStatus::Failed, now, None, asked);
+    turn.completed_at = Some(now);
+    let error = TurnError::new(ErrorCode::StoreUnavailable, "the gateway's store did not answer in time");
+    turn.error = Some(error);
+    turn
 }
 
 fn new_turn(
