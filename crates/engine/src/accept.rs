@@ -68,6 +68,11 @@ pub(crate) async fn run(
     };
     let id = TurnId::new();
     let reservation = inner.registry.reserve(id);
+    // Looked at once the turn has its place: whoever drains waits for all that have one.
+    if inner.refuses_turns() {
+        let _ = answer.send(Err(draining()));
+        return;
+    }
     let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err((first, stored))) => {
@@ -194,9 +199,6 @@ async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused
     let context_messages = ask.context_messages.unwrap_or_else(|| {
         candidates.iter().map(|assistant| assistant.context_messages).max().unwrap_or_default()
     });
-    if inner.refuses_turns() {
-        return Err(draining());
-    }
     somebody_is_open(&candidates)?;
     if inner.registry.len() >= inner.settings.load().turns_max {
         let mut refused =
@@ -355,6 +357,9 @@ async fn admit(
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
     let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, ask.store));
     reservation.fill(Arc::clone(&running));
+    if inner.leaving() {
+        running.stop(Stop::Drain);
+    }
     Ok(Ok(Admitted { running, deadline, accepted, unstored_key }))
 }
 
