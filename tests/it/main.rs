@@ -12,6 +12,7 @@
 
 mod cassette;
 mod config;
+mod crash;
 mod engine;
 mod faults;
 mod gateway;
@@ -19,6 +20,7 @@ mod grammar;
 mod kit;
 mod listener;
 mod middleware;
+mod model;
 mod providers;
 mod routes;
 mod simulator;

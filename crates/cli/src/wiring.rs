@@ -159,6 +159,7 @@ impl Gateway {
         self.engine.announce_drain();
         tokio::time::sleep(drain.delay).await;
         self.engine.refuse_turns();
+        tracing::info!(running_turns = self.engine.running(), "new turns are refused from now on");
         self.engine.finish(drain.timeout).await;
         shutdown.finish.cancel();
         if tokio::time::timeout(CLOSE_MAX, serving).await.is_err() {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
+use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
 use crate::record::Recorder;
 use crate::registry::Reservation;
@@ -26,6 +27,9 @@ use crate::turn::{Job, Question};
 const QUEUE_MAX: u32 = 16;
 /// How often a turn looks whether it may begin when the one before it runs in another process.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a repeat waits for the turn that the same request makes at the same time.
+const FOUND_WITHIN: Duration = Duration::from_secs(15);
 
 /// Who is asked, and with what.
 struct Plan {
@@ -64,6 +68,11 @@ pub(crate) async fn run(
     };
     let id = TurnId::new();
     let reservation = inner.registry.reserve(id);
+    // Looked at once the turn has its place: whoever drains waits for all that have one.
+    if inner.refuses_turns() {
+        let _ = answer.send(Err(draining()));
+        return;
+    }
     let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err((first, stored))) => {
@@ -114,8 +123,12 @@ pub(crate) async fn repeat(
     id: TurnId,
     stored: bool,
 ) -> Result<Reader, Refused> {
-    if let Some(running) = inner.registry.find(id).await {
-        return Ok(reader(inner, &running, 0, true));
+    let found = tokio::time::timeout(FOUND_WITHIN, inner.registry.find(id)).await;
+    match found {
+        Ok(Some(running)) => return Ok(reader(inner, &running, 0, true)),
+        Ok(None) => {}
+        // It is in doubt whether the turn was accepted, and the store does not say.
+        Err(elapsed) => return Err(StoreError::Unavailable(Box::new(elapsed)).into()),
     }
     if !stored {
         let mut refused = Refused::new(
@@ -186,9 +199,6 @@ async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused
     let context_messages = ask.context_messages.unwrap_or_else(|| {
         candidates.iter().map(|assistant| assistant.context_messages).max().unwrap_or_default()
     });
-    if inner.refuses_turns() {
-        return Err(draining());
-    }
     somebody_is_open(&candidates)?;
     if inner.registry.len() >= inner.settings.load().turns_max {
         let mut refused =
@@ -310,15 +320,28 @@ async fn admit(
     let mut unstored_key = None;
     let accepted = if ask.store {
         let new = new_turn(inner, caller, ask, plan, (id, reply_id), now);
-        match inner.store.accept_turn(&caller.tenant, new).await? {
-            Acceptance::Accepted(accepted) => Some(*accepted),
-            Acceptance::Repeat { turn_id, stored } => return Ok(Err((turn_id, stored))),
+        match inner.store.accept_turn(&caller.tenant, new).await {
+            Ok(Acceptance::Accepted(accepted)) => Some(*accepted),
+            Ok(Acceptance::Repeat { turn_id, stored }) => return Ok(Err((turn_id, stored))),
+            Err(error) => {
+                if matches!(error, StoreError::InDoubt(_)) {
+                    doubt::refuse(inner, &caller.tenant, refused(plan, id, now), reservation);
+                }
+                return Err(error.into());
+            }
         }
     } else {
         if let Some(idempotency) = ask.idempotency.take() {
-            unstored_key = Some(idempotency.key.clone());
-            if let Some(first) = inner.store.note_unstored(&caller.tenant, id, idempotency).await? {
-                return Ok(Err(first));
+            let key = idempotency.key.clone();
+            match inner.store.note_unstored(&caller.tenant, id, idempotency).await {
+                Ok(None) => unstored_key = Some(key),
+                Ok(Some(first)) => return Ok(Err(first)),
+                Err(error) => {
+                    if matches!(error, StoreError::InDoubt(_)) {
+                        doubt::free(inner, &caller.tenant, (id, key), Some(reservation));
+                    }
+                    return Err(error.into());
+                }
             }
         }
         None
@@ -334,7 +357,20 @@ async fn admit(
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
     let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, ask.store));
     reservation.fill(Arc::clone(&running));
+    if inner.leaving() {
+        running.stop(Stop::Drain);
+    }
     Ok(Ok(Admitted { running, deadline, accepted, unstored_key }))
+}
+
+/// What becomes of a turn of which nobody knows whether the store has it: its caller was told that it was not accepted.
+fn refused(plan: &Plan, id: TurnId, now: Timestamp) -> Turn {
+    let asked = (plan.asked.name.clone(), plan.asked.provider.name.clone());
+    let mut turn = Turn::accepted(id, TurnStatus::Failed, now, None, asked);
+    turn.completed_at = Some(now);
+    let error = TurnError::new(ErrorCode::StoreUnavailable, "the gateway's store did not answer in time");
+    turn.error = Some(error);
+    turn
 }
 
 fn new_turn(

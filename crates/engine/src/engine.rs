@@ -76,11 +76,17 @@ pub(crate) struct Inner {
     pub(crate) closed: CancellationToken,
     drain_announced: AtomicBool,
     turns_refused: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl Inner {
     pub(crate) fn refuses_turns(&self) -> bool {
-        self.turns_refused.load(Ordering::Acquire)
+        self.turns_refused.load(Ordering::SeqCst)
+    }
+
+    /// Whether the turns that run have been told to stop: one that begins only now is too late.
+    pub(crate) fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
     }
 }
 
@@ -106,6 +112,7 @@ impl Engine {
             closed: CancellationToken::new(),
             drain_announced: AtomicBool::new(false),
             turns_refused: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         });
         inner.tasks.spawn(crate::unstored::write_until_closed(Arc::clone(&inner)));
         Self(inner)
@@ -235,7 +242,7 @@ impl Engine {
 
     /// From now on new turns are refused as `draining`; readers may still come.
     pub fn refuse_turns(&self) {
-        self.0.turns_refused.store(true, Ordering::Release);
+        self.0.turns_refused.store(true, Ordering::SeqCst);
     }
 
     /// Waits for the running turns at most so long, ends the rest `incomplete` (their readers are told), and waits until the
@@ -246,6 +253,7 @@ impl Engine {
         self.refuse_turns();
         // The end of the wait is no error: what still runs is told to stop below.
         let _ = tokio::time::timeout(within, self.all_settled()).await;
+        self.0.leaving.store(true, Ordering::SeqCst);
         for running in self.0.registry.all() {
             running.stop(Stop::Drain);
         }
@@ -259,9 +267,12 @@ impl Engine {
         crate::unstored::write(&self.0).await;
     }
 
+    /// Waits for the turns that have a place, those that are just being accepted included.
     async fn all_settled(&self) {
-        for running in self.0.registry.all() {
-            running.settled.cancelled().await;
+        for id in self.0.registry.ids() {
+            if let Some(running) = self.0.registry.find(id).await {
+                running.settled.cancelled().await;
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod call;
 mod catalog;
 mod conversations;
 mod describe;
+mod doubt;
 mod engine;
 mod lookup;
 mod record;

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tracing::{error, warn};
 
 use crate::call::Facts;
+use crate::doubt;
 use crate::engine::Inner;
 use crate::running::{Running, Stop};
 
@@ -148,6 +149,7 @@ impl Recorder {
         let mark = Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq };
         let checkpoint = Checkpoint {
             slice,
+            after_seq: self.kept.seq,
             reserved_seq,
             last_seq,
             ledger: self.calls.ended.get(self.kept.rows..).unwrap_or_default().to_vec(),
@@ -206,10 +208,10 @@ impl Recorder {
             record_end(&inner, &tenant, running, &turn, end).await;
         } else {
             inner.unstored.add(rows);
-            if let Some(key) = unstored_key.as_deref().filter(|_| free_idempotency)
-                && let Err(cause) = inner.store.free_unstored(&tenant, key).await
+            if let Some(key) = unstored_key.filter(|_| free_idempotency)
+                && inner.store.free_unstored(&tenant, id, &key).await.is_err()
             {
-                warn!(turn.id = %id, error = %cause, "an idempotency key could not be freed");
+                doubt::free(&inner, &tenant, (id, key), None);
             }
             tell(running, &turn);
         }
@@ -238,7 +240,8 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
                     tell(running, turn);
                 }
                 if inner.closed.is_cancelled() {
-                    return;
+                    // The next start records an end; those who read here are not left without one.
+                    break;
                 }
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(END_PAUSE_MAX);

@@ -266,10 +266,10 @@ impl ConversationStore for Store {
             .await
     }
 
-    async fn free_unstored(&self, tenant: &TenantId, key: &str) -> Result<(), StoreError> {
+    async fn free_unstored(&self, tenant: &TenantId, id: TurnId, key: &str) -> Result<(), StoreError> {
         self.backend
-            .write((tenant.clone(), key.to_owned()), |conn, (tenant, key)| {
-                Box::pin(idempotency::free_unstored(conn, tenant, key))
+            .write((tenant.clone(), id, key.to_owned()), |conn, (tenant, id, key)| {
+                Box::pin(idempotency::free_unstored(conn, tenant, *id, key))
             })
             .await
     }

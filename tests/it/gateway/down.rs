@@ -168,7 +168,7 @@ impl ConversationStore for Down {
         down()
     }
 
-    async fn free_unstored(&self, _: &TenantId, _: &str) -> Result<(), StoreError> {
+    async fn free_unstored(&self, _: &TenantId, _: TurnId, _: &str) -> Result<(), StoreError> {
         down()
     }
 
