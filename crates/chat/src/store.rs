@@ -449,10 +449,24 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
         idempotency: Option<Idempotency>,
     ) -> Result<Conversation, StoreError>;
 
-    /// The conversation of this tenant that holds a provider's thread, or whether another tenant's does.
+    /// Takes a note that a turn of this tenant made a provider's thread, whether a conversation holds it or not (a fallback's, that of
+    /// a turn that is not kept): nobody else is ever shown it or may adopt it, even after the conversation is erased. The first
+    /// note stands.
     ///
     /// # Errors
-    /// [`StoreError::NoConversation`] when another tenant's conversation holds it.
+    /// [`StoreError::Unavailable`].
+    async fn own_thread(
+        &self,
+        tenant: &TenantId,
+        provider: &ProviderName,
+        upstream_id: &str,
+        thread: &str,
+    ) -> Result<(), StoreError>;
+
+    /// The conversation of this tenant that holds a provider's thread, or whether it is another tenant's.
+    ///
+    /// # Errors
+    /// [`StoreError::NoConversation`] when another tenant's conversation holds it, or another tenant's turn made it.
     async fn conversation_of_thread(
         &self,
         tenant: &TenantId,

@@ -139,7 +139,18 @@ pub(crate) async fn repeat(
         return Err(refused);
     }
     let running = crate::lookup::from_store(inner, caller, id).await?;
-    Ok(reader(inner, &running, 0, true))
+    shown(inner, caller, &running)
+}
+
+/// A repeat is bounded by the key like the turn itself: another key of the tenant may not read what it may not ask.
+fn shown(inner: &Arc<Inner>, caller: &Caller, running: &Arc<Running>) -> Result<Reader, Refused> {
+    if !caller.assistants.allows(&running.assistant) {
+        return Err(not_allowed(&running.assistant));
+    }
+    if !running.visible_to(&caller.tenant, caller.user.as_ref(), &caller.assistants) {
+        return Err(StoreError::NoTurn.into());
+    }
+    Ok(reader(inner, running, 0, true))
 }
 
 pub(crate) fn no_assistant(name: &AssistantName) -> Refused {

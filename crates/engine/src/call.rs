@@ -99,6 +99,8 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     /// Whether text (or a tool call) has come from it.
     pub(crate) has_text: bool,
+    /// The thread whose owner is known: the one that the call was given, or that it named.
+    named_thread: Option<String>,
     made: Instant,
     reports: Arc<Reports>,
     state: State,
@@ -123,6 +125,7 @@ impl Call {
     ) -> Self {
         let reports = Arc::new(Reports::default());
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
+        let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
         let starting = async move { provider.answer(request).await }.boxed();
         Self {
@@ -131,6 +134,7 @@ impl Call {
             facts: Facts::default(),
             at: Timestamp::now(),
             has_text: false,
+            named_thread,
             made: Instant::now(),
             reports,
             state: State::Starting(starting),
@@ -152,6 +156,17 @@ impl Call {
     /// Whether its failure is one that was told as a failed attempt already: the next attempt found no place, or the breaker open.
     pub(crate) fn is_told(&self) -> bool {
         self.reports.with(|state| state.told)
+    }
+
+    /// The id of a thread that the provider has just named, where the provider lists its threads: once.
+    pub(crate) fn new_thread(&mut self) -> Option<String> {
+        let listed = self.assistant.provider.provider.capabilities().upstream_history == chat::Offer::Native;
+        let known = self.named_thread == self.facts.thread;
+        if known || !listed {
+            return None;
+        }
+        self.named_thread.clone_from(&self.facts.thread);
+        self.facts.thread.clone()
     }
 
     /// What happens next. Dropping the future loses nothing.

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tracing::{error, warn};
 
 use crate::call::Facts;
+use crate::catalog::Assistant;
 use crate::doubt;
 use crate::engine::Inner;
 use crate::running::{Running, Stop};
@@ -117,6 +118,24 @@ impl Recorder {
             });
             self.upstream = known.to_string();
         }
+    }
+
+    /// A call has made this thread: nobody else is to see it in the provider's own list, whatever becomes of the turn. Written beside
+    /// the turn, which does not wait for it.
+    pub(crate) fn own_thread(&self, assistant: &Assistant, thread: String) {
+        let inner = Arc::clone(&self.inner);
+        let (tenant, provider) = (self.tenant.clone(), assistant.provider.name.clone());
+        let upstream_id = assistant.upstream_id.clone();
+        self.inner.tasks.spawn(async move {
+            let mut pause = Duration::from_millis(50);
+            while let Err(cause) = inner.store.own_thread(&tenant, &provider, &upstream_id, &thread).await {
+                warn!(provider.name = %provider, error = %cause, "whose a thread is could not be kept, trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(END_PAUSE_MAX),
+                    () = inner.closed.cancelled() => return,
+                }
+            }
+        });
     }
 
     /// Whether there is an event number left to give out.

@@ -178,6 +178,10 @@ impl Life {
     }
 
     fn take(&mut self, index: usize, step: Step) -> Option<Ending> {
+        if let Some(thread) = self.active.get_mut(index).and_then(|active| active.call.new_thread()) {
+            let assistant = self.active.get(index).map(|active| Arc::clone(&active.call.assistant));
+            assistant.iter().for_each(|assistant| self.job.recorder.own_thread(assistant, thread.clone()));
+        }
         match step {
             Step::Retry(report) => {
                 self.note_retry(index, &report);

@@ -70,6 +70,12 @@ impl Judge {
                 return error;
             }
             upstream::Failure::BreakerOpen { retry_after } => Failure::BreakerOpen { retry_after },
+            upstream::Failure::Paused { retry_after } => {
+                return ProviderError {
+                    unsent: true,
+                    ..Failure::Busy { retry_after: Some(retry_after) }.into()
+                };
+            }
             upstream::Failure::TooLong => Failure::Protocol,
         };
         ProviderError::new(failure)

@@ -148,6 +148,21 @@ impl ConversationStore for Store {
             .await
     }
 
+    async fn own_thread(
+        &self,
+        tenant: &TenantId,
+        provider: &ProviderName,
+        upstream_id: &str,
+        thread: &str,
+    ) -> Result<(), StoreError> {
+        let input = (tenant.clone(), provider.clone(), upstream_id.to_owned(), thread.to_owned());
+        self.backend
+            .write(input, |conn, (tenant, provider, upstream_id, thread)| {
+                Box::pin(thread::own(conn, tenant, provider, upstream_id, thread))
+            })
+            .await
+    }
+
     async fn conversation_of_thread(
         &self,
         tenant: &TenantId,

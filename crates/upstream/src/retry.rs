@@ -45,7 +45,8 @@ impl tower::retry::Policy<Attempt, Answer, Failure> for Policy {
     fn retry(&mut self, attempt: &mut Attempt, result: &mut Result<Answer, Failure>) -> Option<Sleep> {
         let Some(fault) = Fault::of(result) else {
             // Not let through to be sent again: what happened when it was sent says more.
-            if let Err(failure @ (Failure::BreakerOpen { .. } | Failure::NoPlace)) = result
+            if let Err(failure @ (Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::NoPlace)) =
+                result
                 && let Some(before) = self.before.take()
             {
                 *failure = before;
@@ -97,7 +98,9 @@ impl Fault {
             },
             // A silent upstream is not waited for twice.
             Failure::TimedOut(_) => return None,
-            Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::TooLong => return None,
+            Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::TooLong => {
+                return None;
+            }
         };
         Some(Self { cause: Cause::Failed(failure.clone()), ambiguous, retry_after })
     }

@@ -145,6 +145,7 @@ pass_on! {
     put_message(id: ConversationId, message: NewMessage, idempotency: Option<Idempotency>) -> Message;
     put_upstream_messages(id: ConversationId, thread: ThreadSeed, messages: Vec<NewMessage>) -> u64;
     fork(fork: Fork, idempotency: Option<Idempotency>) -> Conversation;
+    own_thread(provider: &ProviderName, upstream_id: &str, thread: &str) -> ();
     conversation_of_thread(provider: &ProviderName, upstream_id: &str, thread: &str) -> Option<ConversationId>;
     thread(id: ConversationId, seed: ThreadSeed) -> StoredThread;
     reach_thread(id: ConversationId, seed: ThreadSeed, update: ThreadUpdate) -> ();
