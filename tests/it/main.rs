@@ -12,11 +12,13 @@
 
 mod cassette;
 mod config;
+mod crash;
 mod engine;
 mod gateway;
 mod grammar;
 mod kit;
 mod middleware;
+mod model;
 mod providers;
 mod routes;
 mod simulator;
