@@ -19,12 +19,19 @@ use super::{Bed, Event, Gateway, Stream, joined};
 /// middle and some have said nothing yet.
 const ASSISTANTS: [(&str, &str, &str); 6] = [
     ("brisk", "openai", "fault-slow-pieces-40"),
-    ("calm", "openai", "fault-slow-pieces-200"),
+    ("calm", "openai", "fault-slow-pieces-300"),
     ("late", "openai", "fault-slow-text-60000"),
     ("tunnel", "gptunnel", "fault-slow-pieces-120"),
     ("bot", "mygptassistants", "fault-slow-pieces-120"),
     ("quick", "openai", "sim-model"),
 ];
+
+/// The one that says nothing before it is killed.
+const SILENT: &str = "late";
+/// How many events a turn has on the average, those that say nothing included.
+const EVENTS: usize = 20;
+/// Into so many parts the time of a round is divided, for a kill in each.
+const PARTS: usize = 4;
 
 /// How old text may be that is lost: the second that is promised, as much again for a slow machine, and what a write took.
 const LOST_MAX: Duration = Duration::from_secs(2);
@@ -50,6 +57,11 @@ impl Seen {
     }
 }
 
+/// Whom the turn with this number asks.
+fn assistant(number: usize) -> &'static str {
+    ASSISTANTS[number % (ASSISTANTS.len() - 1)].0
+}
+
 /// Kills and turns at once: the whole of it where the environment asks for it, a sample else.
 fn size() -> (usize, usize) {
     let whole = std::env::var_os("SWITCHBOARD_TEST_FULL").is_some();
@@ -63,9 +75,9 @@ async fn killed_at_any_moment_it_keeps_what_it_promised() {
     let mut gateway = bed.start().await;
     for kill in 0..kills {
         bed.journal.clear();
-        // A stream has some thirty events: from before most have begun to when most have ended.
-        let most = if rand::rng().random_bool(0.3) { turns * 3 } else { turns * 22 };
-        let after = rand::rng().random_range(1..most);
+        // From before most have begun to when most have ended, and each part of it in turn.
+        let (part, most) = (kill % PARTS, turns * EVENTS / PARTS);
+        let after = rand::rng().random_range(part * most + 1..=(part + 1) * most);
         let (seen, killed_at, slowest) = kill_after(&mut gateway, kill, turns, after).await;
         gateway = bed.start().await;
         let started = seen.iter().filter(|seen| !seen.events.is_empty()).count();
@@ -87,18 +99,17 @@ async fn kill_after(
     turns: usize,
     after: usize,
 ) -> (Vec<Seen>, Instant, Duration) {
-    let (count, enough) = (AtomicUsize::new(0), Notify::new());
+    let (count, ended, enough) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+    let silent = (0..turns).filter(|number| assistant(*number) == SILENT).count();
     let told = |event: &Event| {
-        // Whoever has ended counts for more, so that the kill comes although some never end.
-        let step = if event.is_end() { turns } else { 1 };
-        let before = count.fetch_add(step, Ordering::SeqCst);
-        if before < after && before + step >= after {
+        let all_ended = event.is_end() && ended.fetch_add(1, Ordering::SeqCst) + 1 == turns - silent;
+        if count.fetch_add(1, Ordering::SeqCst) + 1 == after || all_ended {
             enough.notify_one();
         }
     };
     let ask = async |number: usize| {
-        let assistant = ASSISTANTS[number % (ASSISTANTS.len() - 1)].0;
-        let mut seen = Seen { message: format!("question {kill}-{number}"), assistant, events: Vec::new() };
+        let (message, assistant) = (format!("question {kill}-{number}"), assistant(number));
+        let mut seen = Seen { message, assistant, events: Vec::new() };
         let request = gateway.posting("/v1/chat", &seen.body()).header("idempotency-key", &seen.message);
         // An error is the kill: the client knows nothing of its turn.
         if let Ok(answer) = request.send().await {

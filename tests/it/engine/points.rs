@@ -267,12 +267,21 @@ async fn a_failure_at_any_point_passes_without_a_restart() {
 async fn a_checkpoint_that_nobody_was_told_of_is_not_kept_twice() {
     let lost = Point { operation: "checkpoint", number: 1, when: When::After, wrong: Wrong::Once };
     let (kit, faulty) = kit(&[lost]).await;
-    kit.a().plays(vec![Act::Give(Piece::Text("once".into())), Act::Hang]);
-    let reader = kit.engine.chat(&caller("t"), ask("a", "first")).await.unwrap();
-    faulty.checkpoints.subscribe().wait_for(|count| *count == 2).await.unwrap();
+    let (gate, me) = (Gate::new(), caller("t"));
+    let piece = |text: &str| Act::Give(Piece::Text(text.to_owned()));
+    kit.a().plays(vec![piece("on"), Act::Wait(gate.clone()), piece("ce"), Act::Hang]);
+    let reader = kit.engine.chat(&me, ask("a", "first")).await.unwrap();
+    faulty.checkpoints.subscribe().wait_for(|count| *count == 1).await.unwrap();
+    gate.open();
+    let kept = async |kit: &Kit| {
+        let turn = kit.store.turn(&me.tenant, reader.turn_id()).await.unwrap().turn;
+        turn.message.map(|message| message.content.text().into_owned()).unwrap_or_default()
+    };
+    while !kept(&kit).await.ends_with("ce") {
+        tokio::task::yield_now().await;
+    }
     let kit = kit.killed_and_restarted().await;
-    let turn = kit.engine.turn(&caller("t"), reader.turn_id()).await.unwrap();
-    assert_eq!(turn.message.as_ref().unwrap().content.text(), "once");
+    assert_eq!(kept(&kit).await, "once");
 }
 
 /// The turns that were accepted to be kept, by the ids that their rows have.
