@@ -19,6 +19,7 @@ mod grammar;
 mod kit;
 mod listener;
 mod middleware;
+mod openai;
 mod providers;
 mod routes;
 mod simulator;

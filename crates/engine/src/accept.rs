@@ -95,7 +95,7 @@ pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, rep
             if running.readers() > 0 {
                 return;
             }
-            if cancels && !running.read(chat::EventLog::is_ended) {
+            if cancels && !running.is_unattended() && !running.read(chat::EventLog::is_ended) {
                 running.stop(Stop::Cancel);
             }
             if !running.stored && running.settled.is_cancelled() {
@@ -245,6 +245,11 @@ fn can_do(assistant: &Assistant, caller: &Caller, ask: &Ask, user: Option<&UserI
     }
     if images.any(is_data_url) && !provider.takes_data_urls() {
         return Err(cannot(field, "images as `data:` URLs: give a link"));
+    }
+    if let Some(field) = ask.extension.as_ref().and_then(|extension| extension.needs.as_deref())
+        && !provider.passes_through()
+    {
+        return Err(cannot(field, &format!("`{field}`")));
     }
     if ask.search_filters.is_some() && capabilities.search_filters == Offer::Unsupported {
         return Err(cannot("search_filters", "search filters"));
@@ -527,7 +532,8 @@ fn job(
             search_filters: ask.search_filters,
             metadata: ask.metadata,
             stream: ask.stream,
-            extension: ask.extension,
+            extension: ask.extension.map(|extension| extension.body),
+            instructions: ask.instructions,
         },
         reply_bytes_max,
         deadline: admitted.deadline,

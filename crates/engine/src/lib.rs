@@ -23,10 +23,10 @@ mod thread;
 mod turn;
 mod unstored;
 
-pub use ask::{Ask, NewConversationAsk, Prompt, PutMessage};
+pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
 
 pub use engine::{Engine, OnDisconnect, Settings};
 pub use refused::Refused;
-pub use running::{Read, Reader};
+pub use running::{Read, Reader, Seen};
 pub use sync::UpstreamConversationView;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Attempt, AttemptOutcome, Caller, Clock, Content, Effect, ErrorCode, Failure, FinishReason,
-    HistoryMessage, Lease, LedgerRow, Metadata, Piece, Progress, ProviderError, Request, Thread, Timestamp,
-    Turn, TurnError, TurnStatus, UserId,
+    Attempt, AttemptOutcome, Caller, Clock, Content, Effect, ErrorCode, Failure, FinishReason, Frame,
+    HistoryMessage, Lease, LedgerRow, Metadata, Piece, Progress, ProviderError, Request, Role, Thread,
+    Timestamp, Turn, TurnError, TurnStatus, UserId,
 };
 use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
@@ -20,6 +20,9 @@ use crate::recover::Writing;
 use crate::running::{Running, Stop};
 use crate::thread::AskedThread;
 
+/// A frame of OpenAI's stream carries a word or two in about two hundred bytes; replies are far shorter than `max_reply`.
+const FRAME_BYTES_PER_TEXT_BYTE: usize = 8;
+
 /// What every call of the turn is given, beside what depends on the assistant.
 #[derive(Debug)]
 pub(crate) struct Question {
@@ -31,6 +34,7 @@ pub(crate) struct Question {
     pub(crate) metadata: Metadata,
     pub(crate) stream: bool,
     pub(crate) extension: Option<Arc<RawValue>>,
+    pub(crate) instructions: Option<String>,
 }
 
 /// A turn that is accepted and runs.
@@ -51,6 +55,8 @@ pub(crate) struct Job {
 /// A call under way and how its pieces are written.
 #[derive(Debug)]
 struct Active {
+    /// Its place among the turn's calls.
+    number: u32,
     call: Call,
     writing: Writing,
 }
@@ -86,6 +92,8 @@ struct Life {
     author: Option<(Arc<Assistant>, Facts)>,
     hedge: Option<Pin<Box<Sleep>>>,
     ledger: Ledger,
+    /// Bytes of all frames for the OpenAI dialect.
+    frame_bytes: usize,
     /// Some call may have done something at its provider.
     effect: Effect,
 }
@@ -109,6 +117,7 @@ impl Job {
             author: None,
             hedge: None,
             ledger: Ledger::default(),
+            frame_bytes: 0,
             effect: Effect::None,
         };
         let ending = life.live().await;
@@ -158,6 +167,7 @@ impl Life {
     fn ask_next(&mut self) -> bool {
         let Some(assistant) = self.job.candidates.get(self.next_candidate).cloned() else { return false };
         let is_asked = self.next_candidate == 0;
+        let number = u32::try_from(self.next_candidate).unwrap_or(u32::MAX);
         self.next_candidate += 1;
         if !is_asked {
             let step = Progress::step("fallback").with("assistant", assistant.name.as_str());
@@ -168,10 +178,12 @@ impl Life {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
-        self.active.push(Active { call, writing: Writing::new(is_asked) });
+        self.active.push(Active { number, call, writing: Writing::new(is_asked) });
         let more = self.next_candidate < self.job.candidates.len();
+        // What is passed through cannot be spliced: one call at a time.
+        let spliced = self.job.question.extension.is_none();
         self.hedge = hedge_after
-            .filter(|_| more && log_is_empty && self.active.len() == 1)
+            .filter(|_| spliced && more && log_is_empty && self.active.len() == 1)
             .map(|after| Box::pin(tokio::time::sleep(after)));
         self.note_in_flight();
         true
@@ -211,6 +223,10 @@ impl Life {
     }
 
     fn take_piece(&mut self, mut index: usize, piece: Piece) -> Option<Ending> {
+        let piece = match piece {
+            Piece::Extension(json) => return self.take_frame(index, json),
+            piece => piece,
+        };
         let is_text = matches!(piece, Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_));
         if is_text {
             self.hedge = None;
@@ -225,20 +241,39 @@ impl Life {
             let (piece, is_cut) =
                 fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
             active.writing.take(log, piece);
+            let wrote = is_text && active.writing.is_live();
+            let known =
+                self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
+            if wrote && !known {
+                self.job.recorder.facts(&active.call.facts);
+                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+                // Within the log's lock: who reads the text knows whose it is.
+                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone());
+            }
             is_cut
         });
         self.job.recorder.news();
-        if is_text && active.writing.is_live() {
-            let known =
-                self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
-            if !known {
-                self.job.recorder.facts(&active.call.facts);
-                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+        if is_cut { self.cut(index) } else { None }
+    }
+
+    /// Keeps a frame for the OpenAI dialect. Frames are bounded as text is, with room for what stands around it.
+    fn take_frame(&mut self, index: usize, json: Arc<RawValue>) -> Option<Ending> {
+        self.frame_bytes = self.frame_bytes.saturating_add(json.get().len());
+        if self.frame_bytes > self.job.reply_bytes_max.saturating_mul(FRAME_BYTES_PER_TEXT_BYTE) {
+            return self.cut(index);
+        }
+        let (active, running) = (self.active.get(index)?, &self.job.running);
+        running.write(|log| {
+            if log.frames().last().is_none_or(|last| last.call != active.number) {
+                running.written_by(&active.call.assistant, None);
             }
-        }
-        if !is_cut {
-            return None;
-        }
+            log.frame(Frame { call: active.number, json });
+        });
+        None
+    }
+
+    /// Ends the turn with a call that says more than it may.
+    fn cut(&mut self, index: usize) -> Option<Ending> {
         let active = self.active.swap_remove(index);
         self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
         let error = ProviderError::new(Failure::Protocol).saying("the reply is longer than `max_reply`");
@@ -476,6 +511,9 @@ impl Life {
             turn.upstream = facts.upstream;
             turn.usage = facts.usage.filter(|usage| !usage.is_empty());
             turn.emulated = facts.emulated;
+        } else if let Some(asked) = self.job.candidates.first() {
+            // Frames for the OpenAI dialect name who sends them before there is text.
+            (turn.assistant, turn.provider) = (asked.name.clone(), asked.provider.name.clone());
         }
         turn
     }
@@ -529,12 +567,18 @@ impl Job {
         let lacking: Vec<_> =
             self.question.history.iter().filter(|(position, _)| *position > reached).collect();
         let skipped = lacking.len().saturating_sub(context_messages as usize);
+        let told = lacking.into_iter().skip(skipped).map(|(_, message)| message.clone());
+        let instructions = self.question.instructions.iter().map(|text| HistoryMessage {
+            role: Role::System,
+            author: Role::System.as_str().to_owned(),
+            content: Content::text_only(text),
+        });
         let within_total = self.deadline.min(Instant::now() + assistant.provider.clocks.total);
         Request {
             turn_id: self.running.id,
             upstream_id: assistant.upstream_id.clone(),
             system: assistant.system.clone().filter(|_| tell_system),
-            history: lacking.into_iter().skip(skipped).map(|(_, message)| message.clone()).collect(),
+            history: instructions.chain(told).collect(),
             message: self.question.message.clone(),
             user: self.question.user.clone(),
             thread,

@@ -176,6 +176,7 @@ pub fn ask(assistant: &str, text: &str) -> Ask {
         when_busy: None,
         idempotency: None,
         extension: None,
+        instructions: None,
         lease: None,
     }
 }
