@@ -21,6 +21,7 @@ mod kit;
 mod listener;
 mod middleware;
 mod model;
+mod openai;
 mod providers;
 mod routes;
 mod simulator;

@@ -492,6 +492,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Whether it reads [`Request::extension`]: what a client of the OpenAI dialect sent reaches the model as it is.
+    fn passes_through(&self) -> bool {
+        false
+    }
+
     /// Whether it acts in the name of the turn's end user: then the turn must name one, and the key must be allowed to
     /// ([`crate::Permission::ActAsUser`]).
     fn acts_as_user(&self) -> bool {

@@ -17,11 +17,12 @@ use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
+use crate::question::Question;
 use crate::record::Recorder;
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
-use crate::turn::{Job, Question};
+use crate::turn::Job;
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -104,7 +105,7 @@ pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, rep
             if running.readers() > 0 {
                 return;
             }
-            if cancels && !running.read(chat::EventLog::is_ended) {
+            if cancels && !running.is_unattended() && !running.read(chat::EventLog::is_ended) {
                 running.stop(Stop::Cancel);
             }
             if !running.stored && running.settled.is_cancelled() {
@@ -266,6 +267,11 @@ fn can_do(assistant: &Assistant, caller: &Caller, ask: &Ask, user: Option<&UserI
     }
     if images.any(is_data_url) && !provider.takes_data_urls() {
         return Err(cannot(field, "images as `data:` URLs: give a link"));
+    }
+    if let Some(field) = ask.extension.as_ref().and_then(|extension| extension.needs.as_deref())
+        && !provider.passes_through()
+    {
+        return Err(cannot(field, &format!("`{field}`")));
     }
     if ask.search_filters.is_some() && capabilities.search_filters == Offer::Unsupported {
         return Err(cannot("search_filters", "search filters"));
@@ -574,7 +580,8 @@ fn job(
             search_filters: ask.search_filters,
             metadata: ask.metadata,
             stream: ask.stream,
-            extension: ask.extension,
+            extension: ask.extension.map(|extension| extension.body),
+            instructions: ask.instructions,
         },
         reply_bytes_max,
         deadline: admitted.deadline,

@@ -12,6 +12,7 @@ mod describe;
 mod doubt;
 mod engine;
 mod lookup;
+mod question;
 mod record;
 mod recover;
 mod refused;
@@ -24,10 +25,10 @@ mod thread;
 mod turn;
 mod unstored;
 
-pub use ask::{Ask, NewConversationAsk, Prompt, PutMessage};
+pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
 
 pub use engine::{Engine, OnDisconnect, Settings};
 pub use refused::Refused;
-pub use running::{Read, Reader};
+pub use running::{Read, Reader, Seen};
 pub use sync::UpstreamConversationView;

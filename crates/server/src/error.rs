@@ -13,6 +13,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::openai::{self, Dialect};
+
 /// The turn that an answer is about.
 pub(crate) const TURN_ID: HeaderName = HeaderName::from_static("x-turn-id");
 /// Tells the official clients of the OpenAI dialect not to try again by themselves.
@@ -102,6 +104,16 @@ impl ApiError {
         Self(Arc::new(Problem { error, turn_id: Some(turn), cause: None }))
     }
 
+    /// The same, told in the words of another route: `name` gives that route's name for a field.
+    pub(crate) fn renamed(mut self, name: impl FnOnce(&str) -> Option<&'static str>) -> Self {
+        if let Some(problem) = Arc::get_mut(&mut self.0)
+            && let Some(name) = problem.error.param.as_deref().and_then(name)
+        {
+            problem.error.param = Some(name.to_owned());
+        }
+        self
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         status_of(self.0.error.code)
     }
@@ -183,7 +195,7 @@ struct Shown<'a> {
 }
 
 /// Writes the body of an answer that is an error, and tells the log what only the log may know.
-pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
+pub(crate) fn render(mut response: Response, request_id: &str, dialect: Dialect) -> Response {
     let Some(ApiError(problem)) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
@@ -207,7 +219,10 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
             retryable: error.retryable,
         },
     };
-    let body = serde_json::to_vec(&envelope).unwrap_or_default();
+    let body = match dialect {
+        Dialect::Native => serde_json::to_vec(&envelope).unwrap_or_default(),
+        Dialect::OpenAi => openai::failure(error),
+    };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     *response.body_mut() = Body::from(body);
     response

@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod metrics;
 mod middleware;
+mod openai;
 mod query;
 mod routes;
 mod server;

@@ -195,6 +195,7 @@ pub fn ask(assistant: &str, text: &str) -> Ask {
         when_busy: None,
         idempotency: None,
         extension: None,
+        instructions: None,
         lease: None,
     }
 }

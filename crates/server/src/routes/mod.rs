@@ -9,17 +9,18 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::openai;
 use crate::stack::{Face, stack};
 
 mod admin;
 mod assistants;
-mod chats;
+pub(crate) mod chats;
 mod conversations;
 mod export;
 mod health;
 mod messages;
 mod reply;
-mod said;
+pub(crate) mod said;
 mod tokens;
 mod usage;
 
@@ -46,7 +47,8 @@ pub(crate) fn clients(app: &App) -> Router {
         .route("/v1/assistants", get(assistants::list))
         .route("/v1/assistants/{name}", get(assistants::read))
         .route("/v1/assistants/{name}/conversations", get(assistants::conversations))
-        .route("/v1/usage", get(usage::of_tenant));
+        .route("/v1/usage", get(usage::of_tenant))
+        .merge(openai::routes());
     let open = Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz));
     stack(app, Face::Clients, with_fallbacks(closed), with_fallbacks_of_methods(open))
 }
