@@ -50,6 +50,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     let most = usize::try_from(conditions.open_files.saturating_sub(SPARE_FILES) / 2)?;
     run.slow("slow-9500", most.min(if plan.quick { 500 } else { 9500 }), false)?;
     run.stuck()?;
+    run.flat()?;
     report::write(plan, &conditions, &run.rows)?;
     Ok(run.wrong == 0)
 }
@@ -264,6 +265,30 @@ impl Run<'_> {
         row.kib_per_stream = Some(grown / count as f64 / 1024.0);
         row.note = format!("memory for each while stuck; its text has {} KiB. Then read whole", text / 1024);
         self.push(row);
+        Ok(())
+    }
+
+    /// Whether memory stays what it is under load: its size after each of several rounds of whole answers and of streams.
+    fn flat(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("flat") {
+            return Ok(());
+        }
+        let gateway = self.gateway(&[(20, 0)])?;
+        let target = targets::gateway_target(gateway.address, "openai", false);
+        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
+        for round in 1..=(if self.plan.quick { 2 } else { 6 }) {
+            let load = || {
+                let mut all = json::closed(&target, threads, 64, lasts);
+                let (first, second) = (all.took, streams::fast(&target, threads, (64, 20), lasts));
+                let took = first + second.took;
+                all.add(second);
+                Outcome { took, ..all }
+            };
+            let case = format!("flat: round {round}");
+            let mut row = measured(&case, &target, Some(&gateway.process), load, |outcome| outcome.whole);
+            row.note = "turns without store, whole and streamed".to_owned();
+            self.push(row);
+        }
         Ok(())
     }
 }
