@@ -11,13 +11,17 @@
 )]
 
 mod cassette;
+mod config;
 mod engine;
 mod gateway;
 mod grammar;
 mod kit;
+mod listener;
 mod middleware;
 mod providers;
 mod routes;
 mod simulator;
+mod smoke;
 mod store;
+mod tidy;
 mod upstream;

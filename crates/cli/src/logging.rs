@@ -25,9 +25,7 @@ pub(crate) fn start_with(format: LogFormat, filter: &str, content: bool) {
         .with_target(true);
     let started = match format {
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
-        LogFormat::Text => {
-            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
-        }
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
     };
     if started.is_ok() {
         log_panics(content);

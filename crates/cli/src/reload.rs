@@ -13,10 +13,9 @@ use engine::Engine;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _, event::AccessKind};
 use secrecy::ExposeSecret as _;
 use server::{Reload, Reloaded, Server};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use crate::config::{Built, Config, Drain, LoadError, Process};
+use crate::config::{Built, Config, Drain, LoadError, Process, Seen};
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -34,7 +33,7 @@ pub(crate) struct Reloader {
 /// What is in force.
 struct Standing {
     built: Vec<Built>,
-    files: Vec<PathBuf>,
+    files: Vec<Seen>,
     drain: Drain,
     fixed: Fixed,
 }
@@ -101,7 +100,9 @@ impl Reloader {
             keys: config.keys.len(),
         };
         if self.standing().fixed != Fixed::of(&config) {
-            tracing::warn!("addresses, TLS files' names, limits of requests, the store and the cluster change with a restart alone");
+            tracing::warn!(
+                "addresses, TLS files' names, limits of requests, the store and the cluster change with a restart alone"
+            );
         }
         self.engine.set_catalog(Arc::clone(&config.catalog));
         self.engine.set_settings(config.turns);
@@ -134,7 +135,11 @@ impl Reload for Reloader {
         };
         let word = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!("switchboard_config_reloads_total", "outcome" => word).increment(1);
-        metrics::gauge!("switchboard_config_last_reload_successful").set(if outcome.is_ok() { 1.0 } else { 0.0 });
+        metrics::gauge!("switchboard_config_last_reload_successful").set(if outcome.is_ok() {
+            1.0
+        } else {
+            0.0
+        });
         match outcome {
             Ok(reloaded) => {
                 let Reloaded { providers, assistants, keys } = &reloaded;
@@ -145,7 +150,13 @@ impl Reload for Reloader {
                 if let LoadError::Invalid(invalid) = &error {
                     for problem in &invalid.0 {
                         let (file, line, key) = (&problem.file, problem.line, &problem.key);
-                        tracing::error!(file, line, key, problem = problem.message, "wrong in the configuration");
+                        tracing::error!(
+                            file,
+                            line,
+                            key,
+                            problem = problem.message,
+                            "wrong in the configuration"
+                        );
                     }
                 }
                 tracing::error!("the configuration has problems: the one before stays in force");
@@ -178,10 +189,10 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) {
         }
     };
     let mut folders = Vec::new();
-    let mut known = digest(&reloader.standing().files);
+    let mut known = reloader.standing().files.clone();
     loop {
         // Folders, not files: editors put a new file in the place of the old, configuration managers a new link.
-        for folder in reloader.standing().files.iter().map(|file| folder_of(file)) {
+        for folder in known.iter().map(|seen| folder_of(&seen.path)) {
             if !folders.contains(&folder) {
                 if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                     tracing::warn!(%error, folder = %folder.display(), "cannot be watched: SIGHUP reloads the configuration");
@@ -189,17 +200,21 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) {
                 folders.push(folder);
             }
         }
-        if changed.recv().await.is_none() {
-            return;
+        // Looked at before waiting: a file may have changed since it was read. Other files in the same folders mean nothing.
+        let now: Vec<Seen> = known.iter().map(|seen| Seen::now(&seen.path)).collect();
+        if now == known {
+            if changed.recv().await.is_none() {
+                return;
+            }
+            tokio::time::sleep(SETTLE).await;
+            let _ = changed.try_recv();
+            continue;
         }
-        tokio::time::sleep(SETTLE).await;
-        let _ = changed.try_recv();
-        let now = digest(&reloader.standing().files);
-        if now != known {
-            known = now;
-            // What came of it is in the log.
-            let _ = reloader.reload().await;
-        }
+        // What came of it is in the log.
+        known = match reloader.reload().await {
+            Ok(_) => reloader.standing().files.clone(),
+            Err(_) => now,
+        };
     }
 }
 
@@ -208,15 +223,4 @@ fn folder_of(file: &Path) -> PathBuf {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-/// What the files hold, as far as they can be read: other files in the same folders change without meaning anything.
-fn digest(files: &[PathBuf]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for file in files {
-        let content = std::fs::read(file).unwrap_or_default();
-        hash.update(content.len().to_le_bytes());
-        hash.update(content);
-    }
-    hash.finalize().into()
 }

@@ -210,7 +210,10 @@ async fn retain(store: Arc<Store>, retention: Option<Duration>) {
             match store.retain(retention.map(|retention| now.minus(retention)), now, RETENTION_BATCH).await {
                 Ok(erased) => {
                     if erased > 0 {
-                        tracing::info!(conversations = erased, "erased what is older than `storage.retention`");
+                        tracing::info!(
+                            conversations = erased,
+                            "erased what is older than `storage.retention`"
+                        );
                     }
                     if erased < u64::from(RETENTION_BATCH) {
                         break;

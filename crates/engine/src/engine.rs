@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chat::{
-    AssistantName, Caller, ConversationStore, ErrorCode, Maintenance, UsageRange, UsageSum, WhenBusy,
+    AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, Maintenance, UsageRange, UsageSum,
+    WhenBusy,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -110,16 +111,27 @@ impl Engine {
         Self(inner)
     }
 
+    /// The turn that the same request made before, running or ended, read from its beginning. To be asked before anything is set
+    /// aside for a new turn: a repeat needs no place, no budget and no open breaker.
+    ///
+    /// # Errors
+    /// The key was used with another request; the turn was not to be kept and has ended.
+    pub async fn repeat(
+        &self,
+        caller: &Caller,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Reader>, Refused> {
+        match self.0.store.repeat_of(&caller.tenant, idempotency).await? {
+            Some((id, stored)) => accept::repeat(&self.0, caller, id, stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Accepts a turn, or finds the one that the same request made before, and reads it from its beginning.
     ///
     /// # Errors
     /// The turn is not accepted: nothing was kept, no provider was asked.
     pub async fn chat(&self, caller: &Caller, ask: Ask) -> Result<Reader, Refused> {
-        if let Some(idempotency) = &ask.idempotency
-            && let Some((id, stored)) = self.0.store.repeat_of(&caller.tenant, idempotency).await?
-        {
-            return accept::repeat(&self.0, caller, id, stored).await;
-        }
         // A task of its own from here on: a client that leaves between the commit and the first event leaves a turn that runs.
         let (answer, accepted) = oneshot::channel();
         self.0.tasks.spawn(accept::run(Arc::clone(&self.0), caller.clone(), ask, answer));

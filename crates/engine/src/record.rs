@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Sleep;
 use tracing::{error, warn};
 
+use crate::call::Facts;
 use crate::engine::Inner;
 use crate::running::{Running, Stop};
 
@@ -38,6 +39,8 @@ pub(crate) struct Recorder {
     writing: Option<(BoxFuture<'static, Result<(), StoreError>>, Mark)>,
     kept: Mark,
     calls: Calls,
+    /// What the call whose text stands told of itself, as JSON.
+    upstream: String,
 }
 
 /// How far something is written.
@@ -75,6 +78,7 @@ impl Recorder {
             writing: None,
             kept: Mark { seq: 0, rows: 0, reserved: RESERVED_SEQ },
             calls: Calls::default(),
+            upstream: String::new(),
         }
     }
 
@@ -97,6 +101,21 @@ impl Recorder {
         }
         self.calls = Calls { ended: ended.to_vec(), in_flight, attempts: attempts.to_vec() };
         self.due = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+    }
+
+    /// The call whose text stands has told this of itself so far.
+    pub(crate) fn facts(&mut self, facts: &Facts) {
+        if self.stored {
+            let ids = &facts.upstream;
+            let known = serde_json::json!({
+                "request_id": ids.request_id,
+                "conversation_id": ids.conversation_id,
+                "message_id": ids.message_id,
+                "model": facts.model,
+                "usage": facts.usage,
+            });
+            self.upstream = known.to_string();
+        }
     }
 
     /// Whether there is an event number left to give out.
@@ -134,7 +153,7 @@ impl Recorder {
             ledger: self.calls.ended.get(self.kept.rows..).unwrap_or_default().to_vec(),
             in_flight: self.calls.in_flight.clone(),
             attempts: serde_json::to_string(&self.calls.attempts).unwrap_or_default(),
-            upstream: String::new(),
+            upstream: self.upstream.clone(),
         };
         let (inner, tenant, id) = (Arc::clone(&self.inner), self.tenant.clone(), self.id);
         let writing = async move { inner.store.checkpoint(&tenant, id, &inner.owner, checkpoint).await };

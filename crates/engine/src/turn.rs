@@ -232,6 +232,7 @@ impl Life {
             let known =
                 self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
             if !known {
+                self.job.recorder.facts(&active.call.facts);
                 self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
             }
         }

@@ -27,6 +27,8 @@ use crate::tasks::Tasks;
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// The most requests at once in one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
+/// How much of a request's body a client may send before it is read, for one request; four times that for all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed (no file descriptors left, mostly): time for others to close theirs.
@@ -94,6 +96,8 @@ impl Listener {
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(STREAM_WINDOW_BYTES * 4)
             .max_send_buf_size(BUFFER_BYTES_MAX)
             .max_header_list_size(BUFFER_BYTES_MAX as u32)
             // A client that went away without a word is noticed, also when nothing is sent to it.

@@ -55,12 +55,13 @@ impl Params {
         self.text(name).map(parse).transpose()
     }
 
-    /// A point in time, or a day, which is its first moment.
+    /// A point in time, or a day: its first moment, or its last for `until`.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         // In a query an unescaped `+` is a space: `…T00:00:00+03:00` comes so from careless clients.
         let text = text.replace(' ', "+");
-        let time = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
+        let moment = if name == "until" { "T23:59:59.999Z" } else { "T00:00:00Z" };
+        let time = text.parse().or_else(|_| format!("{text}{moment}").parse());
         time.map(Some).map_err(|_| {
             ApiError::invalid(
                 name,
@@ -86,6 +87,18 @@ impl Params {
     /// `since` and `until` of a sum by days.
     pub(crate) fn range(&self) -> Result<UsageRange, ApiError> {
         Ok(UsageRange { since: self.time("since")?, until: self.time("until")? })
+    }
+}
+
+/// A route that takes no query parameters.
+#[derive(Debug)]
+pub(crate) struct NoParams;
+
+impl FromRequestParts<App> for NoParams {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        Params::read(&parts.uri, &[]).map(|_| Self)
     }
 }
 
@@ -161,13 +174,15 @@ mod tests {
     #[test]
     fn times_are_moments_or_days() {
         let time = |text: &str| {
-            let uri = format!("/x?since={text}").parse().unwrap();
-            Params::read(&uri, &["since"]).unwrap().time("since").map(|time| time.unwrap().to_string())
+            let uri = format!("/x?{text}").parse().unwrap();
+            let name = text.split_once('=').unwrap().0;
+            Params::read(&uri, &[name]).unwrap().time(name).map(|time| time.unwrap().to_string())
         };
-        assert_eq!(time("2026-11-21").unwrap(), "2026-11-21T00:00:00.000Z");
-        assert_eq!(time("2026-11-21T03:00:00%2B03:00").unwrap(), "2026-11-21T00:00:00.000Z");
-        assert_eq!(time("2026-11-21T03:00:00+03:00").unwrap(), "2026-11-21T00:00:00.000Z");
-        assert!(time("yesterday").is_err());
-        assert!(time("").is_err());
+        assert_eq!(time("since=2026-11-21").unwrap(), "2026-11-21T00:00:00.000Z");
+        assert_eq!(time("since=2026-11-21T03:00:00%2B03:00").unwrap(), "2026-11-21T00:00:00.000Z");
+        assert_eq!(time("since=2026-11-21T03:00:00+03:00").unwrap(), "2026-11-21T00:00:00.000Z");
+        assert_eq!(time("until=2026-11-21").unwrap(), "2026-11-21T23:59:59.999Z");
+        assert!(time("since=yesterday").is_err());
+        assert!(time("since=").is_err());
     }
 }

@@ -53,7 +53,7 @@ impl Kept {
 }
 
 /// Reads [`COLUMNS`].
-pub(crate) fn read(mut row: Row) -> Result<Kept, StoreError> {
+pub(crate) fn read(row: &mut Row) -> Result<Kept, StoreError> {
     Ok(Kept {
         seq: row.number()?,
         next_position: row.number()?,
@@ -87,7 +87,7 @@ pub(crate) async fn find(
         .bind(tenant.as_str())
         .row()
         .await?;
-    row.map(read).transpose()?.ok_or(StoreError::NoConversation)
+    row.map(|mut row| read(&mut row)).transpose()?.ok_or(StoreError::NoConversation)
 }
 
 /// A tenant's conversation, which nobody else changes until the transaction ends.
@@ -105,7 +105,7 @@ pub(crate) async fn locked(
         ),
     };
     let row = conn.own(SQL).bind(blob(id.uuid())).bind(tenant.as_str()).row().await?;
-    row.map(read).transpose()?.ok_or(StoreError::NoConversation)
+    row.map(|mut row| read(&mut row)).transpose()?.ok_or(StoreError::NoConversation)
 }
 
 /// The same by its number.
@@ -115,7 +115,7 @@ pub(crate) async fn locked_seq(conn: &mut Conn<'_>, seq: i64) -> Result<Kept, St
         postgres: concat!("SELECT ", columns!(), " FROM conversations c WHERE c.seq = $1 FOR UPDATE"),
     };
     let row = conn.own(SQL).bind(seq).row().await?;
-    row.map(read).transpose()?.ok_or(StoreError::NoConversation)
+    row.map(|mut row| read(&mut row)).transpose()?.ok_or(StoreError::NoConversation)
 }
 
 /// Writes what turns and messages change.
@@ -184,9 +184,7 @@ pub(crate) async fn insert(
         .one()
         .await?;
     kept.seq = row.number()?;
-    for (position, new) in (1..).zip(&new.messages) {
-        message::insert(conn, message::place(kept.seq, position), None, new).await?;
-    }
+    message::insert_all(conn, message::place(kept.seq, 1), &new.messages).await?;
     if let Some(seed) = &new.thread {
         let reached = kept.next_position.saturating_sub(1);
         thread::adopt(conn, kept.seq, &new.provider, seed, reached).await?;

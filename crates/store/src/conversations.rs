@@ -70,7 +70,7 @@ impl ConversationStore for Store {
             .backend
             .write((tenant.clone(), id), |conn, (tenant, id)| Box::pin(erase::of_tenant(conn, tenant, *id)))
             .await?;
-        self.erase(remains).await
+        self.erase(remains, erase::PATIENCE).await
     }
 
     async fn conversations_of_user(

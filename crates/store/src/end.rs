@@ -5,7 +5,7 @@ use chat::{
     ThreadUpdate, Timestamp, TurnEnd, TurnStatus,
 };
 
-use crate::conn::{Both, Conn};
+use crate::conn::Conn;
 use crate::conversation::{self, Kept};
 use crate::message::{self, place, position};
 use crate::row::{blob, json, kept};
@@ -22,7 +22,8 @@ pub(crate) enum Ended {
 
 /// The turn as it stood.
 struct Running {
-    conversation: i64,
+    open: bool,
+    owner: String,
     position: i64,
     asked: (AssistantName, ProviderName),
     thread_upstream_id: Option<String>,
@@ -33,30 +34,23 @@ struct Running {
 
 /// See [`chat::ConversationStore::end_turn`].
 pub(crate) async fn end(conn: &mut Conn<'_>, tenant: &TenantId, end: &TurnEnd) -> Result<Ended, StoreError> {
-    let Some((open, owner, running)) = find(conn, tenant, end).await? else {
+    let Some((kept, running)) = find(conn, tenant, end).await? else {
         ledger::write(conn, &end.ledger).await?;
         return Ok(Ended::Gone);
     };
-    if !open {
+    if !running.open {
         return Ok(Ended::Recorded);
     }
-    if owner != end.owner {
+    if running.owner != end.owner {
         return Err(StoreError::Fenced);
     }
-    let kept = match conversation::locked_seq(conn, running.conversation).await {
-        Ok(kept) => kept,
-        Err(StoreError::NoConversation) => {
-            ledger::write(conn, &end.ledger).await?;
-            return Ok(Ended::Gone);
-        }
-        Err(error) => return Err(error),
-    };
+    let conversation = kept.seq;
     let replied = write_messages(conn, kept, &running, end).await?;
     write_turn(conn, end, replied).await?;
     if let Some(upstream_id) = &running.thread_upstream_id {
         let (assistant, provider) = &running.asked;
         let of = (assistant.as_str(), upstream_id.as_str());
-        thread::set(conn, running.conversation, provider, of, &end.thread).await?;
+        thread::set(conn, conversation, provider, of, &end.thread).await?;
     }
     if running.slices > 0 {
         conn.sql("DELETE FROM turn_slices WHERE turn_id = $1").bind(blob(end.turn.id.uuid())).run().await?;
@@ -68,22 +62,29 @@ pub(crate) async fn end(conn: &mut Conn<'_>, tenant: &TenantId, end: &TurnEnd) -
     Ok(Ended::Recorded)
 }
 
+/// The turn and its conversation, both of which nobody else changes until the transaction ends.
 async fn find(
     conn: &mut Conn<'_>,
     tenant: &TenantId,
     end: &TurnEnd,
-) -> Result<Option<(bool, String, Running)>, StoreError> {
-    const SELECT: Both = Both {
-        sqlite: "SELECT open, owner, conversation, place, asked_assistant, asked_provider, thread_upstream_id, \
-                 reply_id, idempotency_key, slices FROM turns WHERE id = $1 AND tenant = $2",
-        postgres: "SELECT open, owner, conversation, place, asked_assistant, asked_provider, thread_upstream_id, \
-                   reply_id, idempotency_key, slices FROM turns WHERE id = $1 AND tenant = $2 FOR UPDATE",
-    };
-    let row = conn.own(SELECT).bind(blob(end.turn.id.uuid())).bind(tenant.as_str()).row().await?;
+) -> Result<Option<(Kept, Running)>, StoreError> {
+    let lock = if conn.is_postgres() { "FOR UPDATE" } else { "" };
+    let row = conn
+        .assembled(format!(
+            "SELECT {}, t.open, t.owner, t.place, t.asked_assistant, t.asked_provider, t.thread_upstream_id, \
+             t.reply_id, t.idempotency_key, t.slices FROM turns t JOIN conversations c ON c.seq = t.conversation \
+             WHERE t.id = $1 AND t.tenant = $2 {lock}",
+            conversation::COLUMNS
+        ))
+        .bind(blob(end.turn.id.uuid()))
+        .bind(tenant.as_str())
+        .row()
+        .await?;
     let Some(mut row) = row else { return Ok(None) };
-    let (open, owner) = (row.flag()?, row.string()?);
+    let kept = conversation::read(&mut row)?;
     let running = Running {
-        conversation: row.number()?,
+        open: row.flag()?,
+        owner: row.string()?,
         position: position(row.number()?),
         asked: (row.name()?, row.name()?),
         thread_upstream_id: row.optional_string()?,
@@ -91,7 +92,7 @@ async fn find(
         idempotency_key: row.optional_string()?,
         slices: row.number()?,
     };
-    Ok(Some((open, owner, running)))
+    Ok(Some((kept, running)))
 }
 
 /// The reply, the user's message where it came to nothing, and what the conversation shows of them. Says whether there is a
@@ -103,9 +104,10 @@ async fn write_messages(
     end: &TurnEnd,
 ) -> Result<bool, StoreError> {
     let turn = &end.turn;
+    let conversation = kept.seq;
     let now = turn.completed_at.unwrap_or(turn.created_at);
     if turn.status == TurnStatus::Failed {
-        let place = place(running.conversation, running.position);
+        let place = place(conversation, running.position);
         message::set_status(conn, place, MessageStatus::Failed).await?;
     }
     let reply = turn.message.as_ref().filter(|message| !message.content.parts.is_empty());
@@ -121,7 +123,7 @@ async fn write_messages(
             created_at: reply.created_at,
             upstream_message_id: turn.upstream.message_id.clone(),
         };
-        message::insert(conn, place(running.conversation, position), Some(turn.id), &message).await?;
+        message::insert(conn, place(conversation, position), Some(turn.id), &message).await?;
         kept.add(position, &message.content.text(), now);
     }
     kept.conversation.updated_at = kept.conversation.updated_at.max(now);

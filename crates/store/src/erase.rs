@@ -1,8 +1,10 @@
 //! Erasing conversations.
 //!
 //! One transaction takes a conversation away from everybody, with its turns and threads. Its messages, and with them what the
-//! search knows of them, go in steps when there are many, so that no other write waits for ten thousand of them; what a crash
-//! leaves over is erased with the next retention.
+//! search knows of them, go in steps when there are many, so that no other write waits for ten thousand of them; what is left over
+//! after [`PATIENCE`], or a crash, is erased with the next retention.
+
+use std::time::Duration;
 
 use chat::{ConversationId, StoreError, TenantId, Timestamp};
 
@@ -11,8 +13,11 @@ use crate::conversation;
 use crate::message::{POSITIONS, base};
 use crate::row::blob;
 
-/// How many messages one transaction erases.
-const STEP: i64 = 200;
+/// How many messages one transaction erases: a millisecond each, most of it for the search's index.
+const STEP: i64 = 100;
+
+/// How long the caller waits for the messages of a conversation to go. Nobody can reach them meanwhile or afterwards.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is still to be erased: the number of a conversation that is gone already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

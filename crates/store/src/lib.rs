@@ -1,8 +1,8 @@
 //! Conversations, turns, keys and the ledger on SQLite or PostgreSQL, behind [`chat::ConversationStore`] and
 //! [`chat::Maintenance`].
 //!
-//! Every operation is one function over a [`conn::Conn`], written once for both databases. [`backend`] runs it: on SQLite in
-//! the one writer's next group commit ([`writer`]), on PostgreSQL in a transaction of its own ([`postgres`]).
+//! Every operation is one function over a `conn::Conn`, written once for both databases. `backend` runs it: on SQLite in
+//! the one writer's next group commit (`writer`), on PostgreSQL in a transaction of its own (`postgres`).
 
 mod accept;
 mod backend;

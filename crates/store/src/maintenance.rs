@@ -1,6 +1,6 @@
 //! The gateway's own face of the store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -15,9 +15,14 @@ use crate::error::unavailable;
 use crate::{Store, idempotency, key, ledger, turn};
 
 impl Store {
-    /// Erases in steps what is left of a conversation that nobody can reach any more.
-    pub(crate) async fn erase(&self, mut remains: Option<Remains>) -> Result<(), StoreError> {
-        while let Some(some) = remains {
+    /// Erases in steps what is left of a conversation that nobody can reach any more, for so long.
+    pub(crate) async fn erase(
+        &self,
+        mut remains: Option<Remains>,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        while let Some(some) = remains.filter(|_| begun.elapsed() < patience) {
             remains = self.backend.write(some, |conn, remains| Box::pin(erase::step(conn, *remains))).await?;
         }
         Ok(())
@@ -87,7 +92,7 @@ impl Maintenance for Store {
     async fn retain(&self, before: Option<Timestamp>, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.backend.write(now, |conn, now| Box::pin(idempotency::expire(conn, *now))).await?;
         for remains in self.backend.read((), |conn, ()| Box::pin(erase::remains(conn))).await? {
-            self.erase(Some(remains)).await?;
+            self.erase(Some(remains), Duration::MAX).await?;
         }
         let Some(before) = before else { return Ok(0) };
         let old = self
@@ -102,7 +107,7 @@ impl Maintenance for Store {
                 .await?;
             if let Some(remains) = gone {
                 erased = erased.saturating_add(1);
-                self.erase(remains).await?;
+                self.erase(remains, Duration::MAX).await?;
             }
         }
         Ok(erased)

@@ -7,7 +7,7 @@ use chat::{
     TurnId,
 };
 
-use crate::conn::{Both, Conn, Row};
+use crate::conn::{Conn, Row};
 use crate::error::damaged;
 use crate::row::{blob, json, kept, parsed};
 use crate::search;
@@ -30,14 +30,6 @@ pub(crate) fn position(place: i64) -> i64 {
     place.rem_euclid(POSITIONS)
 }
 
-const INSERT: Both = Both {
-    sqlite: "INSERT INTO messages (place, id, turn_id, role, author, status, created_at, upstream_message_id, text, \
-             parts, sources) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    postgres: "INSERT INTO messages (place, id, turn_id, role, author, status, created_at, upstream_message_id, text, \
-               parts, sources, words) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-               array_to_tsvector($12))",
-};
-
 /// Puts a message at a place.
 pub(crate) async fn insert(
     conn: &mut Conn<'_>,
@@ -45,25 +37,76 @@ pub(crate) async fn insert(
     turn: Option<TurnId>,
     message: &NewMessage,
 ) -> Result<(), StoreError> {
-    let text = message.content.text();
-    let parts = encode(&message.content)?;
-    let sources = if message.sources.is_empty() { None } else { Some(json(&message.sources)?) };
-    conn.own(INSERT)
-        .bind(place)
-        .bind(blob(message.id.uuid()))
-        .bind(turn.map(|id| blob(id.uuid())))
-        .bind(message.role.as_str())
-        .bind(message.author.as_str())
-        .bind(message.status.as_str())
-        .bind(message.created_at.millis())
-        .bind(message.upstream_message_id.as_deref())
-        .bind(kept(&text).as_ref())
-        .bind(parts)
-        .bind(sources)
-        .bind_postgres(|| search::words_of(&text))
-        .run()
-        .await?;
+    insert_some(conn, place, turn, std::slice::from_ref(message)).await
+}
+
+/// Puts messages at a place and those after it.
+pub(crate) async fn insert_all(
+    conn: &mut Conn<'_>,
+    first: i64,
+    messages: &[NewMessage],
+) -> Result<(), StoreError> {
+    /// How many go in one statement: it has eleven or twelve parameters for each, of 32,766 at most.
+    const AT_ONCE: usize = 50;
+    let (chunks, rest) = messages.as_chunks::<AT_ONCE>();
+    let mut place = first;
+    // The rest goes one by one, so that there are two statements to be prepared, not fifty.
+    for some in chunks.iter().map(<[_; AT_ONCE]>::as_slice).chain(rest.chunks(1)) {
+        insert_some(conn, place, None, some).await?;
+        place = place.saturating_add(i64::try_from(some.len()).unwrap_or(0));
+    }
     Ok(())
+}
+
+async fn insert_some(
+    conn: &mut Conn<'_>,
+    first: i64,
+    turn: Option<TurnId>,
+    messages: &[NewMessage],
+) -> Result<(), StoreError> {
+    let mut statement = conn.assembled(insert_sql(conn.is_postgres(), messages.len()));
+    for (place, message) in (first..).zip(messages) {
+        let text = message.content.text();
+        let sources = if message.sources.is_empty() { None } else { Some(json(&message.sources)?) };
+        statement = statement
+            .bind(place)
+            .bind(blob(message.id.uuid()))
+            .bind(turn.map(|id| blob(id.uuid())))
+            .bind(message.role.as_str())
+            .bind(message.author.as_str())
+            .bind(message.status.as_str())
+            .bind(message.created_at.millis())
+            .bind(message.upstream_message_id.as_deref())
+            .bind(kept(&text).as_ref())
+            .bind(encode(&message.content)?)
+            .bind(sources)
+            .bind_postgres(|| search::words_of(&text));
+    }
+    statement.run().await?;
+    Ok(())
+}
+
+/// The statement for so many messages. PostgreSQL is given their words as well; a SQLite file's index is kept by triggers.
+fn insert_sql(postgres: bool, count: usize) -> String {
+    let mut sql = String::from(
+        "INSERT INTO messages (place, id, turn_id, role, author, status, created_at, upstream_message_id, text, \
+         parts, sources",
+    );
+    sql.push_str(if postgres { ", words) VALUES " } else { ") VALUES " });
+    let width = if postgres { 12 } else { 11 };
+    for row in 0..count {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=width {
+            let number = row.saturating_mul(width).saturating_add(column);
+            let comma = if column == 1 { "" } else { ", " };
+            sql.push_str(&match column {
+                12 => format!("{comma}array_to_tsvector(${number})"),
+                _ => format!("{comma}${number}"),
+            });
+        }
+        sql.push(')');
+    }
+    sql
 }
 
 macro_rules! columns {

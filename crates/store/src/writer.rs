@@ -107,29 +107,23 @@ impl Writer {
 }
 
 async fn transaction(connection: &mut SqliteConnection, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
-    run(connection, "BEGIN IMMEDIATE").await.map_err(Lost::Unbegun)?;
-    let alone = group.len() == 1;
-    for work in group {
-        if alone {
-            if !work.run(&mut Conn::Sqlite(connection)).await {
-                roll_back(connection).await;
-                return Ok(());
-            }
-        } else {
-            savepoint(connection, work.as_mut()).await.map_err(Lost::Midway)?;
+    if let [work] = group {
+        run(connection, "BEGIN IMMEDIATE").await.map_err(Lost::Unbegun)?;
+        if !work.run(&mut Conn::Sqlite(connection)).await {
+            roll_back(connection).await;
+            return Ok(());
+        }
+    } else {
+        run(connection, "BEGIN IMMEDIATE; SAVEPOINT work").await.map_err(Lost::Unbegun)?;
+        for work in group {
+            let stays = work.run(&mut Conn::Sqlite(connection)).await;
+            // Going back leaves the savepoint where it is, for the next. An error here means that the whole transaction is
+            // gone: SQLite rolls it back itself when the disk is full or fails.
+            let then = if stays { "RELEASE work; SAVEPOINT work" } else { "ROLLBACK TO work" };
+            run(connection, then).await.map_err(Lost::Midway)?;
         }
     }
     run(connection, "COMMIT").await.map_err(Lost::Midway)
-}
-
-/// Does one write of several. An error means that the whole transaction is gone: SQLite rolls it back itself when the disk is
-/// full or fails.
-async fn savepoint(connection: &mut SqliteConnection, work: &mut dyn Work) -> Result<(), sqlx::Error> {
-    run(connection, "SAVEPOINT work").await?;
-    if !work.run(&mut Conn::Sqlite(connection)).await {
-        run(connection, "ROLLBACK TO work").await?;
-    }
-    run(connection, "RELEASE work").await
 }
 
 /// Goes back to before the transaction, which SQLite may have done already.
@@ -145,5 +139,43 @@ fn fail_all<'w>(group: impl IntoIterator<Item = &'w mut Box<dyn Work>>, error: s
     let error = Shared::new(error);
     for work in group {
         work.fail(StoreError::Unavailable(Box::new(error.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{Job, Run};
+
+    type Answer = tokio::sync::oneshot::Receiver<Result<u64, StoreError>>;
+
+    fn job(sql: &'static str) -> (Box<dyn Work>, Answer) {
+        let run: Run<&'static str, u64> = |conn, sql| Box::pin(conn.sql(sql).run());
+        let (job, _, answer) = Job::new(sql, run);
+        (Box::new(job), answer)
+    }
+
+    /// SQLite rolls the whole transaction back itself when the disk fails: what else was in the group is done once more.
+    #[tokio::test]
+    async fn a_lost_transaction_takes_nobody_with_it() {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let mut connection = options.connect().await.unwrap();
+        connection.execute("CREATE TABLE one (number INTEGER)").await.unwrap();
+        let mut writer = Writer::new(options, connection);
+        let (mut group, answers): (Vec<_>, Vec<_>) =
+            ["INSERT INTO one VALUES (1)", "ROLLBACK", "INSERT INTO one VALUES (2)", "NONSENSE"]
+                .into_iter()
+                .map(job)
+                .unzip();
+        writer.commit(&mut group).await;
+        let mut done = Vec::new();
+        for answer in answers {
+            done.push(answer.await.unwrap().is_ok());
+        }
+        assert_eq!(done, [true, false, true, false]);
+        let mut connection = writer.connection.unwrap();
+        let kept: i64 =
+            sqlx::query_scalar("SELECT SUM(number) FROM one").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(kept, 3);
     }
 }

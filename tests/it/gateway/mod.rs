@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 pub use down::Down;
-pub use script::{Call, Script};
+pub use script::Script;
 pub use vault::Vault;
 
 /// The secret of the key that most tests call with.
@@ -162,6 +162,12 @@ impl Gateway {
             Server::new(engine.clone(), maintenance, plan.config, plan.keys, Arc::new(Broken), tracker);
         let (clients, admins) = (server.router(), server.admin_router());
         Self { server, engine, vault, script, clients, admins }
+    }
+
+    /// A gateway over a store of its own, in memory.
+    pub async fn kept(plan: Plan) -> Self {
+        let store = ::store::open(&::store::Config::new("memory:"), &TaskTracker::new()).await.unwrap();
+        Self::new(Plan { store: Some((Arc::clone(&store) as _, store as _)), ..plan })
     }
 
     /// The answer's head; its body can still be streaming.

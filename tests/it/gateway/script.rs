@@ -1,10 +1,11 @@
 //! A provider that says what a test wants.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chat::{
-    Capabilities, Effect, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus, Request,
+    Capabilities, Memory, Offer, Piece, PieceStream, Provider, ProviderError, ProviderStatus, Request,
 };
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -14,6 +15,8 @@ use tokio::sync::mpsc;
 pub struct Script {
     calls: Mutex<Option<mpsc::UnboundedSender<Call>>>,
     failure: Mutex<Option<ProviderError>>,
+    /// What it can do is asked of it within a request: then it panics.
+    pub panics: AtomicBool,
 }
 
 /// A call that a test answers.
@@ -50,6 +53,7 @@ impl Script {
 #[async_trait]
 impl Provider for Script {
     fn capabilities(&self) -> Capabilities {
+        assert!(!self.panics.load(Ordering::SeqCst), "secret words of a panic");
         Capabilities {
             stream: Offer::Native,
             history: Offer::Native,
@@ -95,10 +99,4 @@ impl Provider for Script {
     fn status(&self) -> ProviderStatus {
         ProviderStatus { breaker: "closed", in_flight: 0, last_error: None, last_error_at: None }
     }
-}
-
-/// A failure that certainly did nothing upstream, or one that may have.
-pub fn failure(failure: chat::Failure) -> ProviderError {
-    let _: Effect = failure.effect();
-    ProviderError::new(failure)
 }

@@ -94,3 +94,14 @@ async fn a_body_too_large_is_refused_behind_auth() {
     let answer = gateway.send(request(Method::POST, "/v1/chat", KEY, large)).await;
     assert_eq!(answer.code(), (413, "body_too_large".into()));
 }
+
+#[tokio::test]
+async fn a_fault_of_ours_is_an_answer_and_leaks_nothing() {
+    let gateway = Gateway::new(Plan::default());
+    gateway.script.panics.store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = gateway.get("/v1/assistants").await;
+    assert_eq!(answer.code(), (500, "internal".into()));
+    assert!(!answer.text.contains("secret words"), "{}", answer.text);
+    gateway.script.panics.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(gateway.get("/v1/assistants").await.status, 200);
+}

@@ -3,6 +3,7 @@
 use chat::Usage;
 use http::Method;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::{Gateway, KEY, Plan, key, limits, request, whole};
 
@@ -72,7 +73,7 @@ async fn turns_at_once_are_counted_until_their_end() {
     call.say("x");
     call.end();
     assert_eq!(whole(first).await.events().last().unwrap().1, "turn.completed");
-    let third = tokio::spawn(async move {
+    let third = TaskTracker::new().spawn(async move {
         loop {
             let answer = gateway.post("/v1/chat", unstored()).await;
             if answer.status != 429 {
@@ -85,6 +86,26 @@ async fn turns_at_once_are_counted_until_their_end() {
     call.say("y");
     call.end();
     assert_eq!(third.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_repeat_needs_no_place() {
+    let key = key(KEY, |spec| spec.limits = limits(json!({"concurrent_turns": 1})));
+    let gateway = Gateway::kept(Plan { keys: vec![key], ..Plan::default() }).await;
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"assistant": "support", "message": "hi", "stream": true}).to_string();
+    let asked = || {
+        let mut request = request(Method::POST, "/v1/chat", KEY, body.clone());
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    let first = gateway.open(asked()).await;
+    let call = calls.recv().await.unwrap();
+    let second = gateway.open(asked()).await;
+    assert_eq!(second.status(), 200, "the same turn, which has its place");
+    call.say("x");
+    call.end();
+    assert_eq!(whole(first).await.text, whole(second).await.text);
 }
 
 #[tokio::test]
@@ -119,7 +140,7 @@ async fn a_budget_counts_the_ledger_what_runs_and_what_was_used() {
     call.pieces.send(Ok(chat::Piece::Usage(Usage { total_tokens: Some(0), ..Usage::default() }))).unwrap();
     call.end();
     whole(running).await;
-    let again = tokio::spawn(async move { gateway.post("/v1/chat", unstored()).await.status });
+    let again = TaskTracker::new().spawn(async move { gateway.post("/v1/chat", unstored()).await.status });
     let call = calls.recv().await.unwrap();
     call.say("x");
     call.end();

@@ -5,8 +5,9 @@ use chat::{Failure, Maintenance, Timestamp};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
-use crate::gateway::{Gateway, KEY, Plan, request, whole};
+use crate::gateway::{Gateway, KEY, Plan, key, request, whole};
 
 fn turn(stream: bool) -> Value {
     json!({"assistant": "support", "message": "hi", "store": false, "stream": stream, "metadata": {"a": 1}})
@@ -82,7 +83,9 @@ async fn an_idle_stream_has_a_heartbeat() {
 
 #[tokio::test]
 async fn a_running_turn_is_read_again_from_anywhere_and_stopped() {
-    let gateway = Gateway::new(Plan::default());
+    let keys =
+        vec![key(KEY, |_| {}), key("a-stranger-to-it", |spec| spec.tenant = "strangers".parse().unwrap())];
+    let gateway = Gateway::kept(Plan { keys, ..Plan::default() }).await;
     let mut calls = gateway.script.by_hand();
     let first = gateway.open(request(Method::POST, "/v1/chat", KEY, turn(true).to_string())).await;
     let id = first.headers()["x-turn-id"].to_str().unwrap().to_owned();
@@ -100,11 +103,9 @@ async fn a_running_turn_is_read_again_from_anywhere_and_stopped() {
     assert_eq!(as_it_stands.header("x-turn-id"), Some(id.as_str()));
 
     // Another tenant sees nothing of it.
-    gateway.vault.add("stranger", |key| key.tenant = "strangers".parse().unwrap()).await;
     for path in [format!("/v1/chat/{id}"), events.clone()] {
-        let answer = gateway.send(request(Method::GET, &path, "stranger", "")).await;
-        assert_eq!(answer.code().0, if path == events { answer.code().0 } else { answer.code().0 });
-        assert_ne!(answer.status, 200, "{path}");
+        let answer = gateway.send(request(Method::GET, &path, "a-stranger-to-it", "")).await;
+        assert_eq!(answer.code(), (404, "turn_not_found".into()), "{path}");
     }
 
     let cancelled = gateway.send(request(Method::POST, &format!("/v1/chat/{id}/cancel"), KEY, "")).await;
@@ -157,6 +158,95 @@ async fn what_is_known_before_acceptance_is_a_plain_error_also_for_a_stream() {
     assert_eq!(gateway.post("/v1/chat", nobody).await.code(), (404, "assistant_not_found".into()));
 }
 
+fn with_key(idempotency: &str, body: &Value) -> Request<Body> {
+    let mut request = request(Method::POST, "/v1/chat", KEY, body.to_string());
+    request.headers_mut().insert("idempotency-key", idempotency.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_the_same_turn() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let body = json!({"assistant": "support", "message": "hi"});
+    let first = gateway.send(with_key("a b", &body)).await;
+    let again = gateway.send(with_key("a b", &json!({"message": "hi", "assistant": "support"}))).await;
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200));
+    assert_eq!(first.json(), again.json());
+    let streamed = gateway
+        .send(with_key("a b", &json!({"assistant": "support", "message": "hi", "stream": true})))
+        .await;
+    assert_eq!(streamed.events().last().unwrap().2["turn"], first.json());
+    let other = gateway.send(with_key("a b", &json!({"assistant": "support", "message": "ho"}))).await;
+    assert_eq!(other.code(), (409, "idempotency_conflict".into()));
+    let new = gateway.send(with_key("c", &body)).await;
+    assert_ne!(new.json()["id"], first.json()["id"]);
+}
+
+#[tokio::test]
+async fn a_failure_that_may_have_had_an_effect_is_given_again_not_to_be_retried() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    gateway.script.fail(Failure::Failed);
+    let body = json!({"assistant": "support", "message": "hi"});
+    let first = gateway.send(with_key("k", &body)).await;
+    assert_eq!(first.code(), (502, "provider_error".into()));
+    assert_eq!(first.json()["error"]["retryable"], true);
+    let again = gateway.send(with_key("k", &body)).await;
+    assert_eq!(again.code(), (502, "provider_error".into()));
+    assert_eq!(again.json()["error"]["retryable"], false);
+    assert_eq!(again.header("x-turn-id"), first.header("x-turn-id"));
+    // One that certainly had none frees its key.
+    gateway.script.fail(Failure::Credentials);
+    let first = gateway.send(with_key("l", &body)).await;
+    let again = gateway.send(with_key("l", &body)).await;
+    assert_ne!(again.header("x-turn-id"), first.header("x-turn-id"));
+}
+
+#[tokio::test]
+async fn an_ended_turn_is_read_again_from_anywhere() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let first =
+        gateway.post("/v1/chat", json!({"assistant": "support", "message": "hi", "stream": true})).await;
+    let events = first.events();
+    let path = format!("/v1/chat/{}/events", first.header("x-turn-id").unwrap());
+    assert_eq!(gateway.get(&path).await.events(), events);
+    let last = events.len();
+    let read = async |id: &str| {
+        let mut request = request(Method::GET, &path, KEY, "");
+        request.headers_mut().insert("last-event-id", id.parse().unwrap());
+        gateway.send(request).await
+    };
+    assert_eq!(read("0").await.events(), events);
+    assert_eq!(read("1").await.events(), &events[1..]);
+    let end = read(&last.to_string()).await;
+    assert_eq!(
+        (end.status.as_u16(), end.text.as_str(), end.header("x-turn-id")),
+        (204, "", first.header("x-turn-id"))
+    );
+    assert_eq!(read(&(last + 1).to_string()).await.code(), (400, "invalid_value".into()));
+    assert_eq!(read("x").await.code(), (400, "invalid_value".into()));
+    let unknown = format!("/v1/chat/{}/events", chat::TurnId::new());
+    assert_eq!(gateway.get(&unknown).await.code(), (404, "turn_not_found".into()));
+}
+
+#[tokio::test]
+async fn a_busy_conversation_names_the_turn_that_runs() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let first = gateway.post("/v1/chat", json!({"assistant": "support", "message": "hi"})).await;
+    let conversation = first.json()["conversation_id"].clone();
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"conversation_id": conversation, "message": "more", "stream": true});
+    let running = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+    let id = running.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    let call = calls.recv().await.unwrap();
+    let busy =
+        gateway.post("/v1/chat", json!({"conversation_id": conversation, "message": "and more"})).await;
+    assert_eq!(busy.code(), (409, "conversation_busy".into()));
+    assert_eq!(busy.header("x-turn-id"), Some(id.as_str()));
+    call.say("x");
+    call.end();
+    whole(running).await;
+}
+
 #[tokio::test]
 async fn idempotency_keys_are_checked() {
     let gateway = Gateway::new(Plan::default());
@@ -190,7 +280,7 @@ async fn readers_of_a_revoked_key_are_cut_off_and_the_turn_goes_on() {
     let mut calls = gateway.script.by_hand();
     let bound = gateway.server.bind().await.unwrap();
     let shutdown = server::Shutdown::default();
-    let serving = tokio::spawn(bound.serve(shutdown.clone()));
+    let serving = TaskTracker::new().spawn(bound.serve(shutdown.clone()));
     let response =
         gateway.open(request(Method::POST, "/v1/chat", "short-lived", turn(true).to_string())).await;
     let call = calls.recv().await.unwrap();

@@ -148,6 +148,8 @@ async fn query_parameters_are_named() {
         (format!("/v1/chat/{turn}/events?after=x"), "invalid_value", "after"),
         ("/v1/usage?until=never".to_owned(), "invalid_value", "until"),
         ("/v1/assistants?limit=5".to_owned(), "unknown_field", "limit"),
+        ("/v1/assistants/support?x=5".to_owned(), "unknown_field", "x"),
+        (format!("/v1/chat/{turn}?after=1"), "unknown_field", "after"),
     ] {
         assert_eq!(gateway.get(&path).await.error(), (400, code.into(), Some(param.into())), "{path}");
     }

@@ -2,4 +2,5 @@
 
 mod admin;
 mod chat;
+mod conversations;
 mod edges;

@@ -22,7 +22,7 @@ pub(crate) struct Bed {
     pub(crate) tenant: TenantId,
     pub(crate) other: TenantId,
     pub(crate) folder: Option<tempfile::TempDir>,
-    database: Option<(String, String)>,
+    pub(crate) database: Option<(String, String)>,
 }
 
 impl Bed {

@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor};
 use store::Config;
 use tokio_util::task::TaskTracker;
 
-use super::bed::{Bed, accepted, at, end_of, new_conversation, page, says, turn, turn_in};
+use super::bed::{Bed, accepted, at, end_of, idempotency, new_conversation, page, says, turn, turn_in};
 
 fn path(bed: &Bed) -> &str {
     bed.config.url.strip_prefix("sqlite:").unwrap()
@@ -64,13 +64,15 @@ async fn one_that_fails_harms_no_other_of_its_group() {
     let id = bed.conversation(0).await;
     let (running, unknown) = (turn_in(id, "running", 1), chat::ConversationId::new());
     bed.accept(running).await.unwrap();
-    // A message's place is taken once already: a broken constraint in the middle of a group.
+    // Refused after its key was claimed, broken after its key was claimed: both in the middle of a group.
+    let mut busy = turn_in(id, "busy", 2);
+    busy.idempotency = idempotency("busy", 1);
     let twice = new_conversation(2);
     let (first, again) = (twice.clone(), twice);
     let results = tokio::join!(
         bed.store.create_conversation(&bed.tenant, first, None),
-        bed.store.accept_turn(&bed.tenant, turn_in(id, "busy", 2)),
-        bed.store.create_conversation(&bed.tenant, again, None),
+        bed.store.accept_turn(&bed.tenant, busy),
+        bed.store.create_conversation(&bed.tenant, again, idempotency("again", 1)),
         bed.store.accept_turn(&bed.tenant, turn_in(unknown, "unknown", 2)),
         bed.store.put_message(&bed.tenant, id, says(Role::Operator, "fine", 3), None),
     );
@@ -79,7 +81,12 @@ async fn one_that_fails_harms_no_other_of_its_group() {
     assert!(matches!(results.2, Err(StoreError::Damaged(_))));
     assert!(matches!(results.3, Err(StoreError::NoConversation)));
     assert_eq!(results.4.unwrap().content.text(), "fine");
-    assert_eq!(after_a_crash(&bed).await.texts(id).await, ["running", "fine"]);
+    let left = after_a_crash(&bed).await;
+    assert_eq!(left.texts(id).await, ["running", "fine"]);
+    for key in ["busy", "again"] {
+        let key = idempotency(key, 1).unwrap();
+        assert_eq!(left.store.repeat_of(&bed.tenant, &key).await.unwrap(), None, "what failed left nothing");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ mod file;
 mod ledger;
 mod lists;
 mod maintenance;
+mod requests;
+mod server;
 mod threads;
 mod turns;
 

@@ -57,15 +57,15 @@ async fn a_waiting_turn_leaves_the_thread_alone(bed: &Bed) {
     let first = with_thread(id, Some("a"), 1);
     let mut waits = with_thread(id, Some("b"), 2);
     waits.when_busy = chat::WhenBusy::Queue;
-    let (end_first, end_waits) = (end_of(&first, id, "hi", 3), end_of(&waits, id, "", 4));
+    let (mut end_first, mut end_waits) = (end_of(&first, id, "hi", 3), end_of(&waits, id, "", 4));
+    end_first.thread = ThreadUpdate::Reached { id: "a".into(), reached: 2, told: None };
+    end_waits.thread = ThreadUpdate::InDoubt;
     bed.accept(first).await.unwrap();
     assert_eq!(bed.accept(waits).await.unwrap().thread, None);
+    bed.store.end_turn(&bed.tenant, end_first).await.unwrap();
     bed.store.end_turn(&bed.tenant, end_waits).await.unwrap();
-    bed.store
-        .end_turn(&bed.tenant, chat::TurnEnd { thread: ThreadUpdate::InDoubt, ..end_first })
-        .await
-        .unwrap();
-    assert_eq!(bed.accept(with_thread(id, Some("c"), 5)).await.unwrap().thread, thread(Some("c"), 0, None));
+    let next = bed.accept(with_thread(id, Some("c"), 5)).await.unwrap();
+    assert_eq!(next.thread, thread(Some("a"), 2, None), "it ended before it had a part in the thread");
 }
 
 async fn a_thread_holds_for_one_upstream_id(bed: &Bed) {

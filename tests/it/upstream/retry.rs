@@ -138,8 +138,8 @@ async fn a_failure_in_disguise_is_given_whole_when_nothing_is_left_to_try() {
 async fn what_the_upstream_asks_for_is_waited() {
     let headers: [(&str, String); 3] = [
         ("retry-after", "20".to_owned()),
-        ("x-ratelimit-reset", (unix_seconds() + 21).to_string()),
-        ("x-ratelimit-reset", ((unix_seconds() + 21) * 1000).to_string()),
+        ("x-ratelimit-reset", (unix_seconds() + 30).to_string()),
+        ("x-ratelimit-reset", ((unix_seconds() + 30) * 1000).to_string()),
     ];
     for (name, value) in headers {
         let (upstream, sent) = scripted(config(), move |number| match number {
@@ -148,7 +148,8 @@ async fn what_the_upstream_asks_for_is_waited() {
         });
         upstream.send(call(MINUTE)).await.unwrap();
         let waited = sent.times()[1];
-        assert!(waited >= seconds(20) && waited <= seconds(22), "{name}: {waited:?}");
+        // The reset is a point on the machine's own clock, which goes on while the paused one stands: a slow machine waits less.
+        assert!(waited >= seconds(20) && waited <= seconds(30), "{name}: {waited:?}");
     }
     let (upstream, sent) =
         scripted(config(), |number| answer(200, if number == 0 { "later" } else { "now" }));

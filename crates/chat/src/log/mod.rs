@@ -204,8 +204,7 @@ impl EventLog {
         self.marks.push(Mark::Citation(Arc::new(source_ids)));
     }
 
-    /// Keeps a tool call at this place. It is no event of the native stream: it takes no part in [`Self::get`]'s numbering
-    /// as seen by clients but that its number is skipped.
+    /// Keeps a tool call at this place. It is no event of the native stream: readers of that see its number skipped.
     pub fn tool_call(&mut self, call: Part) {
         self.marks.push(Mark::ToolCall(Box::new(call)));
     }

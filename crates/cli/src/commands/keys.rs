@@ -106,7 +106,8 @@ impl Create {
             bail!("the configuration has no assistant `{unknown}`");
         }
         let tenant = self.tenant.as_deref().unwrap_or(&self.name);
-        let tenant: TenantId = tenant.parse().with_context(|| format!("`{tenant}` is no name of a tenant"))?;
+        let tenant: TenantId =
+            tenant.parse().with_context(|| format!("`{tenant}` is no name of a tenant"))?;
         let secret = new_secret();
         let now = Timestamp::now();
         let key = NewKey {
@@ -134,12 +135,17 @@ impl List {
         let now = Timestamp::now();
         let rows: Vec<_> = std::iter::once(heading).chain(keys.iter().map(|key| row(key, now))).collect();
         let widths: Vec<usize> = (0..7)
-            .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
+            .map(|column| {
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+            })
             .map(Option::unwrap_or_default)
             .collect();
         for row in rows {
-            let cells: Vec<_> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+            let cells: Vec<_> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+                .collect();
             output::line(cells.join("  ").trim_end());
         }
         Ok(ExitCode::SUCCESS)

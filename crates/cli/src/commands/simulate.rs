@@ -38,7 +38,9 @@ impl Simulate {
             let ids = provider.assistants.join(", ");
             output::line(&format!("  {:16} base_url = \"{url}{}\"  {ids}", provider.name, provider.path));
         }
-        output::line(&format!("What was asked: {url}/_simulator/calls  What can go wrong: {url}/_simulator/faults"));
+        output::line(&format!(
+            "What was asked: {url}/_simulator/calls  What can go wrong: {url}/_simulator/faults"
+        ));
         let options =
             simulator::Options { seed: self.seed, pace: self.pace.into(), ..simulator::Options::default() };
         simulator::serve(listener, options, signals.leave()).await;

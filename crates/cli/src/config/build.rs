@@ -1,6 +1,6 @@
 //! What the configuration makes: providers behind their ways out. Only a provider can say what is wrong with its own settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Clocks, ProviderEntry};
@@ -10,12 +10,13 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use upstream::{BreakerConfig, RetryConfig, Upstream};
 
+use super::Seen;
 use super::check::provider_name;
 use super::print::{self, Secrets};
 use super::problem::{Collector, suggestion};
 use super::read::Reader;
 use super::schema::PROVIDER;
-use super::values::{self, Value, Values};
+use super::values::{self, Entry, Value, Values};
 
 /// A provider that was made, and from what.
 #[derive(Debug, Clone)]
@@ -26,22 +27,28 @@ pub struct Built {
     fingerprint: [u8; 32],
 }
 
-/// Reads the secrets of providers that stand in files of their own: `api_key_file` for `api_key`.
-pub(super) fn read_secret_files(values: &mut Values, reader: &mut Reader<'_>) {
+/// Completes the providers' tables by what only their kind knows: the public address, and which of their own keys are secrets that
+/// may stand in files (`api_key_file` for `api_key`).
+pub(super) fn complete(values: &mut Values, reader: &mut Reader<'_>) {
     let Some(Value::Named(all)) = values.entries.get_mut("providers").map(|entry| &mut entry.value) else {
         return;
     };
     for (_, provider) in all {
         let Some(kind) = providers::kind(provider.text("kind")) else { continue };
-        let names: Vec<String> = provider.rest.keys().cloned().collect();
+        if provider.secret("base_url").is_none() && !provider.is_wrong("base_url") {
+            let value = Value::Secret(SecretString::from(kind.default_base_url));
+            provider.entries.insert("base_url", Entry { value, at: None });
+        }
+        let names: Vec<String> = provider.rest_at.keys().cloned().collect();
         for name in names {
-            let Some(stem) = name.strip_suffix("_file").filter(|stem| is_secret_of(kind, stem)) else { continue };
+            let Some(stem) = name.strip_suffix("_file").filter(|stem| is_secret_of(kind, stem)) else {
+                continue;
+            };
             let at = provider.rest_at.get(&name).cloned().unwrap_or_default();
-            if provider.rest.contains_key(stem) {
+            if provider.rest_at.contains_key(stem) {
                 let message = format!("stands beside `{stem}`: only one of them can be used");
                 reader.problems.add(Some(&at), provider.path(&name), message);
-            }
-            if let Some(secret) = reader.raw_secret_file(provider, &name) {
+            } else if let Some(secret) = reader.raw_secret_file(provider, &name) {
                 provider.rest.insert(stem.to_owned(), toml::Value::String(secret));
             }
             provider.rest.remove(&name);
@@ -75,9 +82,9 @@ pub(super) fn providers(
 }
 
 /// Further files that were read for them.
-pub(super) fn files(values: &Values) -> Vec<PathBuf> {
+pub(super) fn files(values: &Values) -> Vec<Seen> {
     let all = values.named("providers").iter();
-    all.filter_map(|(_, provider)| provider.some_text("ca_file").map(PathBuf::from)).collect()
+    all.filter_map(|(_, provider)| Some(Seen::now(Path::new(provider.some_text("ca_file")?)))).collect()
 }
 
 /// Whether a key of a provider's own table is a secret.

@@ -1,6 +1,6 @@
 //! What the table of keys can't say: names that must point somewhere, keys that exclude each other, secrets that are too short.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use super::build::{self, Built};
 use super::problem::{Collector, suggestion};
 use super::read::Reader;
 use super::values::Values;
-use super::{Config, Drain, LogFormat, Observability, Storage};
+use super::{Config, Drain, LogFormat, Observability, Seen, Storage};
 
 /// A secret of a key in the file has at least so many characters.
 const SECRET_CHARACTERS_MIN: usize = 16;
 
 /// The configuration that these values make. What is wrong is noted; then what is given back is not to be used.
 pub(super) fn config(values: &mut Values, reader: &mut Reader<'_>, before: &[Built]) -> Option<Config> {
-    build::read_secret_files(values, reader);
+    build::complete(values, reader);
     let problems = &mut reader.problems;
     let empty = Values::default();
     let table = |name| values.table(name).unwrap_or(&empty);
@@ -76,7 +76,7 @@ fn text_of_secret(secret: &SecretString) -> Option<String> {
     Some(secret.expose_secret().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<PathBuf>) {
+fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<Seen>) {
     let mut config = server::Config::default();
     // A wrong address has been noted, and its default stands in its place.
     if let Ok(listen) = values.text("listen").parse() {
@@ -97,7 +97,9 @@ fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<Pat
     for (origin, at) in values.texts("cors_origins").unwrap_or_default() {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
         if origin != "*" && host.is_none_or(|host| host.is_empty() || host.contains('/')) {
-            let message = format!("`{origin}` is no origin: scheme, host and port alone, such as `https://shop.example`");
+            let message = format!(
+                "`{origin}` is no origin: scheme, host and port alone, such as `https://shop.example`"
+            );
             problems.add(Some(at), values.path("cors_origins"), message);
         }
     }
@@ -119,7 +121,7 @@ fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<Pat
                 let message = format!("cannot read `{}`: {error}", file.display());
                 problems.add(tls.at(name), tls.path(name), message);
             }
-            files.push(file);
+            files.push(Seen::now(&file));
         }
         config.tls = Some(Tls { certificate: tls.text("certificate").into(), key: tls.text("key").into() });
     }
@@ -214,31 +216,38 @@ fn fallback(
 }
 
 fn keys(values: &Values, assistants: &[Assistant], problems: &mut Collector) -> Vec<KeySpec> {
-    let mut keys: Vec<KeySpec> = Vec::new();
-    let mut lines: HashMap<KeyId, String> = HashMap::new();
+    let mut keys = Vec::new();
+    let mut names = HashSet::new();
+    let mut secrets: HashMap<KeyId, &str> = HashMap::new();
     for table in values.list("keys") {
         let name = table.text("name");
-        if keys.iter().any(|key| key.name == name) {
-            problems.add(table.at("name"), table.path("name"), format!("another key is called `{name}`, too"));
+        if !name.is_empty() && !names.insert(name) {
+            problems.add(
+                table.at("name"),
+                table.path("name"),
+                format!("another key is called `{name}`, too"),
+            );
         }
-        let Some(hash) = hash(table, problems) else { continue };
-        let id = KeyId::of_hash(&hash);
-        if let Some(other) = lines.insert(id, name.to_owned()) {
+        let hash = hash(table, problems);
+        if let Some(other) = hash.and_then(|hash| secrets.insert(KeyId::of_hash(&hash), name)) {
             let message = format!("`{name}` has the same secret as `{other}`");
             problems.add(table.at("secret"), table.path("secret"), message);
         }
-        let tenant = table.some_text("tenant").unwrap_or(name);
-        let tenant = tenant.parse::<TenantId>().map_err(|error| {
-            let key = if table.some_text("tenant").is_some() { "tenant" } else { "name" };
-            problems.add(table.at(key), table.path(key), error.to_string());
-        });
+        let given = if table.some_text("tenant").is_some() { "tenant" } else { "name" };
+        let tenant = table.text(given).parse::<TenantId>();
+        if let Err(error) = tenant
+            && !table.text(given).is_empty()
+        {
+            problems.add(table.at(given), table.path(given), error.to_string());
+        }
         let allowed = allowed(table, values, problems);
         let limits = limits(table, &allowed, assistants, problems);
-        if let Ok(tenant) = tenant {
-            let may = table.texts("may").unwrap_or_default();
-            let may = Permission::ALL.iter().filter(|one| may.iter().any(|(word, _)| word == one.as_str()));
+        let may = table.texts("may").unwrap_or_default();
+        let may = Permission::ALL.iter().filter(|one| may.iter().any(|(word, _)| word == one.as_str()));
+        // A key without a secret or a tenant that can be used has been noted.
+        if let (Some(hash), Ok(tenant)) = (hash, tenant) {
             keys.push(KeySpec {
-                id,
+                id: KeyId::of_hash(&hash),
                 name: name.to_owned(),
                 hash,
                 tenant,
@@ -272,7 +281,8 @@ fn hash(table: &Values, problems: &mut Collector) -> Option<[u8; 32]> {
                 return None;
             }
             if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let message = "has characters that cannot stand in a header: white space, or others than ASCII";
+                let message =
+                    "has characters that cannot stand in a header: white space, or others than ASCII";
                 problems.add(table.at("secret"), table.path("secret"), message);
                 return None;
             }
@@ -344,7 +354,8 @@ fn limits(
         .collect();
     for budget in table.list("budgets") {
         let currency = budget.text("currency");
-        if !currency.is_empty() && (currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase())) {
+        if !currency.is_empty() && (currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()))
+        {
             let message = "must be three capital letters (ISO 4217), such as \"RUB\"";
             problems.add(budget.at("currency"), budget.path("currency"), message);
         }
@@ -382,11 +393,7 @@ fn limits(
 }
 
 /// The name of a provider, or what is wrong with it.
-pub(super) fn provider_name(
-    name: &str,
-    values: &Values,
-    problems: &mut Collector,
-) -> Option<ProviderName> {
+pub(super) fn provider_name(name: &str, values: &Values, problems: &mut Collector) -> Option<ProviderName> {
     name.parse::<ProviderName>()
         .map_err(|error| {
             let message = format!("the name {error}: letters, digits and . _ - : make one");

@@ -23,6 +23,7 @@ use std::time::Duration;
 use engine::{Catalog, ProviderEntry, Settings};
 use secrecy::SecretString;
 use server::KeySpec;
+use sha2::{Digest as _, Sha256};
 
 pub use build::Built;
 pub use interpolate::{Environment, Process};
@@ -55,9 +56,31 @@ pub struct Config {
     /// What is logged.
     pub observability: Observability,
     /// Everything that was read: the file itself, secrets in files of their own, certificates.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<Seen>,
     /// The file with its defaults filled in and its secrets blotted out.
     pub printed: String,
+}
+
+/// A file, and what it held when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which file.
+    pub path: PathBuf,
+    /// A hash of what it held.
+    hash: [u8; 32],
+}
+
+impl Seen {
+    /// A file that held this.
+    fn holding(path: &Path, content: &[u8]) -> Self {
+        Self { path: path.to_owned(), hash: Sha256::digest(content).into() }
+    }
+
+    /// A file as it is now; one that cannot be read holds nothing.
+    #[must_use]
+    pub fn now(path: &Path) -> Self {
+        Self::holding(path, &std::fs::read(path).unwrap_or_default())
+    }
 }
 
 /// How the process leaves.
@@ -125,7 +148,7 @@ impl Config {
         let text = std::fs::read_to_string(file)
             .map_err(|source| LoadError::File { file: file.to_owned(), source })?;
         let mut config = Self::parse(&file.display().to_string(), &text, environment, before)?;
-        config.files.push(file.to_owned());
+        config.files.push(Seen::holding(file, text.as_bytes()));
         Ok(config)
     }
 

@@ -61,7 +61,11 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn new(file: &str, text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { file: file.to_owned(), lines: std::iter::once(0).chain(breaks).collect(), problems: Vec::new() }
+        Self {
+            file: file.to_owned(),
+            lines: std::iter::once(0).chain(breaks).collect(),
+            problems: Vec::new(),
+        }
     }
 
     /// Takes note of a problem at this place.
@@ -143,8 +147,13 @@ mod tests {
 
     #[test]
     fn distances_count_letters_and_swaps() {
-        let cases =
-            [("", "abc", 3), ("listen", "listen", 0), ("lisetn", "listen", 1), ("lsten", "listen", 1), ("a", "b", 1)];
+        let cases = [
+            ("", "abc", 3),
+            ("listen", "listen", 0),
+            ("lisetn", "listen", 1),
+            ("lsten", "listen", 1),
+            ("a", "b", 1),
+        ];
         for (from, to, expected) in cases {
             assert_eq!(distance(from, to), expected, "{from} {to}");
         }

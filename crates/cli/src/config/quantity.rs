@@ -53,7 +53,8 @@ fn whole(text: &str) -> Option<u64> {
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> Option<String> {
-    let (name, factor) = units.iter().rev().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor))?;
+    let (name, factor) =
+        units.iter().rev().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor))?;
     Some(format!("{}{name}", amount / factor))
 }
 
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "5", "s", "-5s", "1.5s", "5 weeks", "5S", "99999999999999999999d", "300000000000000d"] {
+        for text in
+            ["", "5", "s", "-5s", "1.5s", "5 weeks", "5S", "99999999999999999999d", "300000000000000d"]
+        {
             assert_eq!(duration(text), None, "{text}");
         }
         for text in ["", "KiB", "1kib", "-1", "1.5MiB"] {

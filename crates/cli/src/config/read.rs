@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::Seen;
 use super::interpolate::{self, Environment};
 use super::problem::{Collector, Span, suggestion};
 use super::quantity;
@@ -22,7 +23,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) problems: Collector,
     environment: &'a dyn Environment,
     /// Files that secrets were read from.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Vec<Seen>,
     /// `[defaults]`: what a provider's table does not say.
     defaults: Option<Values>,
 }
@@ -82,7 +83,7 @@ impl<'a> Reader<'a> {
                     None => values.wrong.push(key.name),
                 }
             } else if let Some(key) = file_twin(section, name) {
-                match self.from_file(key, &found, table) {
+                match self.twin(key, &found, table) {
                     Some(value) => {
                         values.entries.insert(key.name, Entry { value, at: Some(key_at) });
                     }
@@ -138,12 +139,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(
-        &mut self,
-        key: &'static Key,
-        found: &Found<'_, '_>,
-        base: Option<&Values>,
-    ) -> Option<Value> {
+    fn value(&mut self, key: &'static Key, found: &Found<'_, '_>, base: Option<&Values>) -> Option<Value> {
         let value = match (&key.shape, found.value) {
             (Shape::Table(section), DeValue::Table(table)) => {
                 Some(Value::Table(self.section(section, table, &found.path, Some(found.at.clone()), base)))
@@ -163,12 +159,18 @@ impl<'a> Reader<'a> {
             }
             (Shape::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
             // A plain `0` needs no unit.
-            (Shape::Duration(..), DeValue::Integer(number)) if integer(number) == Some(0) => of_text(key, "0"),
+            (Shape::Duration(..), DeValue::Integer(number)) if integer(number) == Some(0) => {
+                of_text(key, "0")
+            }
             (_, DeValue::String(text)) => {
                 let filled = self.filled(text, found)?;
                 let from_text = of_text(key, &filled.text);
                 // The environment holds text alone: what it gives may stand for a number or a flag.
-                if filled.from_environment { from_text.or_else(|| of_variable(key, &filled.text)) } else { from_text }
+                if filled.from_environment {
+                    from_text.or_else(|| of_variable(key, &filled.text))
+                } else {
+                    from_text
+                }
             }
             _ => None,
         };
@@ -253,7 +255,11 @@ impl<'a> Reader<'a> {
                 && !words.contains(&filled.text.as_str())
             {
                 let hint = suggestion(&filled.text, words.iter().copied());
-                self.problems.add(Some(&found.at), &found.path, format!("has no word `{}`{hint}", filled.text));
+                self.problems.add(
+                    Some(&found.at),
+                    &found.path,
+                    format!("has no word `{}`{hint}", filled.text),
+                );
             } else {
                 texts.push((filled.text, found.at));
             }
@@ -275,7 +281,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `NAME_file`: what stands in the file that it names.
-    fn from_file(&mut self, key: &'static Key, found: &Found<'_, '_>, table: &DeTable<'_>) -> Option<Value> {
+    fn twin(&mut self, key: &'static Key, found: &Found<'_, '_>, table: &DeTable<'_>) -> Option<Value> {
         if table.contains_key(key.name) {
             let message = format!("stands beside `{}`: only one of them can be used", key.name);
             self.problems.add(Some(&found.at), &found.path, message);
@@ -296,13 +302,13 @@ impl<'a> Reader<'a> {
             return None;
         };
         let path = PathBuf::from(self.filled(name, found)?.text);
-        self.files.push(path.clone());
         let text = std::fs::metadata(&path).and_then(|metadata| {
             if metadata.len() > SECRET_FILE_BYTES_MAX {
                 return Err(std::io::Error::other("the file is too large for a secret"));
             }
             std::fs::read_to_string(&path)
         });
+        self.files.push(Seen::holding(&path, text.as_deref().unwrap_or_default().as_bytes()));
         match text {
             // Editors and `echo` end a file with a line break that is no part of the secret.
             Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
@@ -335,8 +341,7 @@ impl<'a> Reader<'a> {
             DeValue::Datetime(time) => toml::Value::Datetime(*time),
             DeValue::Array(list) => {
                 let items = list.iter().map(|value| {
-                    let found =
-                        Found { value: value.get_ref(), at: value.span(), path: found.path.clone() };
+                    let found = Found { value: value.get_ref(), at: value.span(), path: found.path.clone() };
                     self.raw(&found, inner, places)
                 });
                 toml::Value::Array(items.collect::<Option<_>>()?)

@@ -46,7 +46,8 @@ fn providers_tables(out: &mut String, key: &Key, section: &Section) {
         for key in section.keys.iter().filter(|key| DEFAULTS.key(key.name).is_none()) {
             match key.name {
                 "kind" => {
-                    let all: Vec<_> = providers::KINDS.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
+                    let all: Vec<_> =
+                        providers::KINDS.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
                     words(out, "", key.doc);
                     line(out, &format!("# one of {}; must be there", all.join(", ")));
                     line(out, &format!("kind = \"{name}\""));
@@ -78,7 +79,8 @@ fn own(out: &mut String, kind: &Kind) {
         let secret = property.get("writeOnly").and_then(Json::as_bool).unwrap_or(false);
         let required = required.contains(&name.as_str());
         line(out, &format!("# {}", takes(schema.as_value(), property, secret, required)));
-        let variable = format!("\"${{{}_{}:-put-yours-here}}\"", kind.name.to_uppercase(), name.to_uppercase());
+        let variable =
+            format!("\"${{{}_{}:-put-yours-here}}\"", kind.name.to_uppercase(), name.to_uppercase());
         let value = match property.get("default").and_then(literal) {
             _ if secret => variable,
             Some(value) => value,
@@ -172,9 +174,19 @@ fn entry(out: &mut String, key: &Key, commented: bool) {
         (Shape::Table(inner), _) => {
             words(out, "", inner.doc);
             for key in inner.keys {
-                line(out, &format!("#   {}: {} {}{}", key.name, key.doc, upper(&key.shape.expected()), default_of(key)));
+                line(
+                    out,
+                    &format!(
+                        "#   {}: {} {}{}",
+                        key.name,
+                        key.doc,
+                        upper(&key.shape.expected()),
+                        default_of(key)
+                    ),
+                );
             }
-            let entries: Vec<_> = inner.keys.iter().map(|key| format!("{} = {}", key.name, shown(key))).collect();
+            let entries: Vec<_> =
+                inner.keys.iter().map(|key| format!("{} = {}", key.name, shown(key))).collect();
             line(out, &format!("{comment}{} = {{ {} }}", key.name, entries.join(", ")));
         }
         (Shape::List(inner), _) => {

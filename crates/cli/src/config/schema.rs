@@ -93,8 +93,8 @@ pub(crate) enum Empty {
 
 use Preset::{Is, Nothing, Required};
 use Shape::{
-    Address, Amount, Duration, Flag, Headers, Integer, List, Named, Number, Secret, Size, Table, Text,
-    Texts, Url, Word, Words,
+    Address, Amount, Duration, Flag, Headers, Integer, List, Named, Number, Secret, Size, Table, Text, Texts,
+    Url, Word, Words,
 };
 
 const fn key(name: &'static str, shape: Shape, preset: Preset, doc: &'static str) -> Key {
@@ -260,10 +260,25 @@ static RETRY: Section = section(
     "When a call that certainly had no effect is sent again.",
     &[
         key("attempts", Integer(1, 20), Is("3"), "Attempts in all, the first included."),
-        key("base", Duration("1ms", "10m", Zero::Refused), Is("\"500ms\""), "The longest first pause; doubled each time, with full jitter."),
+        key(
+            "base",
+            Duration("1ms", "10m", Zero::Refused),
+            Is("\"500ms\""),
+            "The longest first pause; doubled each time, with full jitter.",
+        ),
         key("cap", Duration("1ms", "1h", Zero::Refused), Is("\"32s\""), "The longest pause of all."),
-        key("budget_percent", Integer(0, 100), Is("20"), "At most so many of a hundred recent calls may be retries; ten are always allowed."),
-        key("ambiguous", Flag, Is("false"), "Send again what may have had an effect, too: a turn may then be billed twice."),
+        key(
+            "budget_percent",
+            Integer(0, 100),
+            Is("20"),
+            "At most so many of a hundred recent calls may be retries; ten are always allowed.",
+        ),
+        key(
+            "ambiguous",
+            Flag,
+            Is("false"),
+            "Send again what may have had an effect, too: a turn may then be billed twice.",
+        ),
     ],
 );
 
@@ -273,7 +288,12 @@ static BREAKER: Section = section(
         key("window", Duration("10ms", "1h", Zero::Refused), Is("\"30s\""), "The span that is looked at."),
         key("failures", Number(0.01, 1.0), Is("0.5"), "The share of failed calls that opens it."),
         key("minimum", Integer(1, 1_000_000), Is("10"), "Fewer calls in the span never open it."),
-        key("cool_down", Duration("1ms", "1h", Zero::Refused), Is("\"15s\""), "How long it stays open before one call probes."),
+        key(
+            "cool_down",
+            Duration("1ms", "1h", Zero::Refused),
+            Is("\"15s\""),
+            "How long it stays open before one call probes.",
+        ),
     ],
 );
 
@@ -321,7 +341,12 @@ static KEY: Section = section(
         key("name", Text, Required("\"web-shop\""), "What it is called in logs and metrics."),
         key("secret", Secret, Nothing("\"${WEB_SHOP_KEY}\""), "At least 16 characters. Or:"),
         key("hash", Text, Nothing("\"sha256:<64 hexadecimal digits>\""), "The secret's SHA-256."),
-        key("tenant", Text, Nothing("\"shop\""), "Whose conversations, turns and usage it sees; its own name when left out."),
+        key(
+            "tenant",
+            Text,
+            Nothing("\"shop\""),
+            "Whose conversations, turns and usage it sees; its own name when left out.",
+        ),
         key("assistants", Texts, Nothing("[\"support\"]"), "What it may use; all when left out."),
         key(
             "may",
@@ -331,7 +356,12 @@ static KEY: Section = section(
         ),
         key("admin", Flag, Is("false"), "Whether the admin routes are open to it."),
         key("requests_per_minute", Integer(1, 10_000_000), Nothing("600"), "No limit when left out."),
-        key("burst", Integer(1, 10_000_000), Nothing("60"), "How many requests may come at once; a tenth of a minute's when left out."),
+        key(
+            "burst",
+            Integer(1, 10_000_000),
+            Nothing("60"),
+            "How many requests may come at once; a tenth of a minute's when left out.",
+        ),
         key("concurrent_turns", Integer(1, 1_000_000), Nothing("100"), "No limit when left out."),
         key("budgets", List(&BUDGET), Is("[]"), ""),
         key("reserve", Table(&RESERVE), Nothing(""), ""),
@@ -360,7 +390,12 @@ static RESERVE: Section = section(
 static OBSERVABILITY: Section = section(
     "What is written about what happens.",
     &[
-        key("log_format", Word(&["json", "text"]), Is("\"json\""), "How the log on standard error is written."),
+        key(
+            "log_format",
+            Word(&["json", "text"]),
+            Is("\"json\""),
+            "How the log on standard error is written.",
+        ),
         key("log_content", Flag, Is("false"), "Whether messages and providers' words may stand in the log."),
         key("otlp_endpoint", Url(&["http", "https"]), Is("\"\""), "Where spans are sent."),
     ],
@@ -386,9 +421,8 @@ impl Shape {
 
     /// What the key takes, in words.
     pub(crate) fn expected(&self) -> String {
-        let words = |words: &[&str]| {
-            words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
-        };
+        let words =
+            |words: &[&str]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         match self {
             Text => "text".to_owned(),
             Secret => "text that is kept secret".to_owned(),

@@ -202,7 +202,9 @@ fn password(text: &str) -> Password<'_> {
         Some((_, rest)) => {
             let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
             let login = host.rsplit_once('@').map(|(login, _)| login);
-            login.and_then(|login| login.split_once(':')).map_or(Password::None, |(_, word)| Password::Has(word))
+            login
+                .and_then(|login| login.split_once(':'))
+                .map_or(Password::None, |(_, word)| Password::Has(word))
         }
         None if text.starts_with("sqlite:") || text.starts_with("memory:") => Password::None,
         None => Password::NotAUrl,

@@ -169,9 +169,16 @@ fn join(path: &Path, field: &str) -> String {
     }
 }
 
-/// For a field that may be left out but not be null: in this API null means something (`PATCH`).
+/// For a field that may be left out: null says the same, as many clients write it. (In a `PATCH` null clears, and is read otherwise.)
 pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(json).map(Some)
+    Option::deserialize(json)
+}
+
+/// For a field of a `PATCH`: left out is none, null is `Some(None)`.
+pub(crate) fn cleared_or_set<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    json: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(json).map(Some)
 }
 
 /// Any JSON, in the one form that all spellings of it share: fields sorted, no white space.

@@ -49,7 +49,6 @@ fn the_field_at_fault_is_named() {
         (r"{}", "missing_field", Some("name")),
         (r#"{"name":1}"#, "invalid_value", Some("name")),
         (r#"{"name":"a","count":-1}"#, "invalid_value", Some("count")),
-        (r#"{"name":"a","count":null}"#, "invalid_value", Some("count")),
         (r#"{"name":"a","count":1.5}"#, "invalid_value", Some("count")),
         (r#"{"name":"a","inner":[{"x":256}]}"#, "invalid_value", Some("inner[0].x")),
         (r#"{"name":"a","name":"b"}"#, "invalid_value", Some("name")),
@@ -64,6 +63,12 @@ fn the_field_at_fault_is_named() {
     ] {
         assert_eq!(outcome(text), (code.to_owned(), param.map(str::to_owned)), "{text}");
     }
+}
+
+#[test]
+fn null_is_the_same_as_left_out() {
+    assert!(parse::<Thing>(r#"{"name":"a","count":null}"#).is_ok_and(|thing| thing.count.is_none()));
+    assert_eq!(outcome(r#"{"name":null}"#), ("invalid_value".to_owned(), Some("name".to_owned())));
 }
 
 #[test]

@@ -4,15 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use http::{StatusCode, Uri};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::body::{Body, OptionalBody, given};
 use crate::error::ApiError;
-use crate::query::{Name, Params};
+use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
 use crate::routes::reply;
 use crate::text::Line;
@@ -27,13 +27,13 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.back.metrics.render())
 }
 
-pub(super) async fn providers(State(app): State<App>, uri: Uri) -> Result<impl IntoResponse, ApiError> {
-    Params::read(&uri, &[])?;
+pub(super) async fn providers(State(app): State<App>, _: NoParams) -> Result<impl IntoResponse, ApiError> {
     Ok(reply::list(app.engine.providers()))
 }
 
 pub(super) async fn reload(
     State(app): State<App>,
+    _: NoParams,
     OptionalBody(_): OptionalBody<Nothing>,
 ) -> Result<Json<Reloaded>, ApiError> {
     let reloaded = app.back.reload.reload().await;
@@ -118,14 +118,14 @@ impl Shown {
     }
 }
 
-pub(super) async fn keys(State(app): State<App>, uri: Uri) -> Result<impl IntoResponse, ApiError> {
-    Params::read(&uri, &[])?;
+pub(super) async fn keys(State(app): State<App>, _: NoParams) -> Result<impl IntoResponse, ApiError> {
     let records = app.back.maintenance.keys().await?;
     Ok(reply::list(records.into_iter().map(|record| Shown::new(record, None)).collect()))
 }
 
 pub(super) async fn create_key(
     State(app): State<App>,
+    _: NoParams,
     Body { value, .. }: Body<Wanted>,
 ) -> Result<Response, ApiError> {
     let now = Timestamp::now();
@@ -165,6 +165,7 @@ pub(super) async fn create_key(
 
 pub(super) async fn revoke_key(
     State(app): State<App>,
+    _: NoParams,
     Name(id): Name<KeyId>,
 ) -> Result<StatusCode, ApiError> {
     app.back.maintenance.revoke_key(id, Timestamp::now()).await?;

@@ -10,16 +10,20 @@ use http::Uri;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
-use crate::query::{Name, Params};
+use crate::query::{Name, NoParams, Params};
 use crate::routes::reply;
 
-pub(super) async fn list(State(app): State<App>, who: Who, uri: Uri) -> Result<impl IntoResponse, ApiError> {
-    Params::read(&uri, &[])?;
+pub(super) async fn list(
+    State(app): State<App>,
+    _: NoParams,
+    who: Who,
+) -> Result<impl IntoResponse, ApiError> {
     Ok(reply::list(app.engine.assistants(who.caller())))
 }
 
 pub(super) async fn read(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(name): Name<AssistantName>,
 ) -> Result<Json<AssistantView>, ApiError> {

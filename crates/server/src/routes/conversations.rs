@@ -12,10 +12,10 @@ use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, OptionalBody, cleared_or_set, given};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
-use crate::query::{Name, Params};
+use crate::query::{Name, NoParams, Params};
 use crate::routes::chats::{Nothing, asked, check_metadata, user_of};
 use crate::routes::reply;
 use crate::text::Line;
@@ -43,6 +43,7 @@ pub(super) struct Wanted {
 
 pub(super) async fn create(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Body { value, idempotency }: Body<Wanted>,
 ) -> Result<Response, ApiError> {
@@ -89,6 +90,7 @@ pub(super) async fn list(State(app): State<App>, who: Who, uri: Uri) -> Result<i
 
 pub(super) async fn read(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
 ) -> Result<Json<Conversation>, ApiError> {
@@ -99,14 +101,15 @@ pub(super) async fn read(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(super) struct Change {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "cleared_or_set")]
     title: Option<Option<Title>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "cleared_or_set")]
     metadata: Option<Option<Metadata>>,
 }
 
 pub(super) async fn change(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
     Body { value, .. }: Body<Change>,
@@ -126,6 +129,7 @@ pub(super) async fn change(
 
 pub(super) async fn delete(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
 ) -> Result<StatusCode, ApiError> {
@@ -170,6 +174,7 @@ pub(super) struct UpTo {
 
 pub(super) async fn fork(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
     OptionalBody(Body { value, idempotency }): OptionalBody<UpTo>,
@@ -196,6 +201,7 @@ pub(super) struct Added {
 
 pub(super) async fn sync(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
     OptionalBody(_): OptionalBody<Nothing>,

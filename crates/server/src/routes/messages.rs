@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::body::{Body, given};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
-use crate::query::{Name, Params};
+use crate::query::{Name, NoParams, Params};
 use crate::routes::reply;
 use crate::text::Line;
 
@@ -49,6 +49,7 @@ pub(super) async fn list(
 
 pub(super) async fn put(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<ConversationId>,
     Body { value, idempotency }: Body<NewMessage>,

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::body::{Body, given};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
+use crate::query::NoParams;
 use crate::routes::reply;
 use crate::token::Claims;
 
@@ -34,6 +35,7 @@ struct Issued {
 
 pub(super) async fn create(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Body { value, .. }: Body<Wanted>,
 ) -> Result<Response, ApiError> {

@@ -50,8 +50,8 @@ impl Client {
     pub(super) fn new(url: String, key: &str) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         if !key.is_empty() {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {key}")).context("the key has characters that no header takes")?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .context("the key has characters that no header takes")?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -157,7 +157,10 @@ pub(super) struct Streaming {
 
 impl fmt::Debug for Streaming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streaming").field("turn", &self.turn).field("last_seq", &self.last_seq).finish_non_exhaustive()
+        f.debug_struct("Streaming")
+            .field("turn", &self.turn)
+            .field("last_seq", &self.last_seq)
+            .finish_non_exhaustive()
     }
 }
 

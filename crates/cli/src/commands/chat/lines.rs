@@ -20,7 +20,7 @@ pub(super) enum Line {
 /// Where lines come from.
 pub(super) enum Lines {
     /// A person. None while a line is being edited.
-    Terminal(Option<DefaultEditor>),
+    Terminal(Option<Box<DefaultEditor>>),
     /// A pipe or a file.
     Pipe,
 }
@@ -28,7 +28,7 @@ pub(super) enum Lines {
 impl Lines {
     pub(super) fn open() -> anyhow::Result<Self> {
         if std::io::stdin().is_terminal() {
-            Ok(Self::Terminal(Some(DefaultEditor::new().context("the terminal cannot be used")?)))
+            Ok(Self::Terminal(Some(Box::new(DefaultEditor::new().context("the terminal cannot be used")?))))
         } else {
             Ok(Self::Pipe)
         }
@@ -41,7 +41,9 @@ impl Lines {
     /// The next line. Waiting for it holds up nothing else.
     pub(super) async fn next(&mut self) -> anyhow::Result<Line> {
         match self {
-            Self::Pipe => tokio::task::spawn_blocking(from_pipe).await?.context("standard input cannot be read"),
+            Self::Pipe => {
+                tokio::task::spawn_blocking(from_pipe).await?.context("standard input cannot be read")
+            }
             Self::Terminal(place) => {
                 let Some(mut editor) = place.take() else { return Ok(Line::End) };
                 let (editor, line) = tokio::task::spawn_blocking(move || {

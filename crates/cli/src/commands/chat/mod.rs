@@ -168,7 +168,9 @@ impl Session {
                 Ok(None) | Err(Failure::Broken(_)) => {
                     resumes += 1;
                     if resumes > RESUMES_MAX {
-                        self.fail(&Failure::Broken("the stream broke and could not be taken up again".to_owned()));
+                        self.fail(&Failure::Broken(
+                            "the stream broke and could not be taken up again".to_owned(),
+                        ));
                         return Go::On;
                     }
                     tokio::time::sleep(RESUME_AFTER * 2_u32.pow(resumes.min(6) - 1)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{
-    Caller, Content, ConversationId, ErrorCode, Metadata, Role, Turn, TurnError, TurnId, TurnStatus, UserId,
+    Caller, Content, ConversationId, ErrorCode, Metadata, Role, TurnError, TurnId, TurnStatus, UserId,
     WhenBusy,
 };
 use engine::{Ask, Prompt, Reader};
@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::body::{Body, OptionalBody, given};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
-use crate::query::{Name, Named, Params, named};
+use crate::query::{Name, Named, NoParams, Params, named};
 use crate::routes::reply;
 use crate::routes::said::Said;
 use crate::sse;
@@ -82,14 +82,24 @@ impl From<TranscriptRole> for Role {
 
 pub(super) async fn create(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Body { value, idempotency }: Body<Wanted>,
 ) -> Result<Response, ApiError> {
     let mut ask = value.into_ask(who.caller())?;
-    ask.idempotency = idempotency;
-    ask.lease = Some(app.counters.turn(who.key()).await?);
     let stream = ask.stream;
-    let reader = app.engine.chat(who.caller(), ask).await?;
+    let before = match &idempotency {
+        Some(idempotency) => app.engine.repeat(who.caller(), idempotency).await?,
+        None => None,
+    };
+    let reader = match before {
+        Some(reader) => reader,
+        None => {
+            ask.idempotency = idempotency;
+            ask.lease = Some(app.counters.turn(who.key()).await?);
+            app.engine.chat(who.caller(), ask).await?
+        }
+    };
     if stream {
         return Ok(watch(&app, &who, reader));
     }
@@ -112,17 +122,8 @@ async fn whole(app: &App, who: &Who, mut reader: Reader) -> Result<Response, Api
         (TurnStatus::Failed, None) => {
             Err(ApiError::of_turn(TurnError::new(ErrorCode::Internal, "the turn failed"), id, repeat))
         }
-        _ => Ok(answered(&turn, repeat)),
+        _ => Ok(reply::turn(sse::as_repeated(&turn, repeat).as_ref().unwrap_or(&turn))),
     }
-}
-
-fn answered(turn: &Turn, repeat: bool) -> Response {
-    let mut response = reply::turn(sse::as_repeated(turn, repeat).as_ref().unwrap_or(turn));
-    let wait = turn.error.as_ref().and_then(|error| error.retry_after).filter(|_| !repeat);
-    if let Some(seconds) = wait {
-        response.headers_mut().insert(http::header::RETRY_AFTER, seconds.max(1).into());
-    }
-    response
 }
 
 fn watch(app: &App, who: &Who, reader: Reader) -> Response {
@@ -131,6 +132,7 @@ fn watch(app: &App, who: &Who, reader: Reader) -> Response {
 
 pub(super) async fn read(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<TurnId>,
 ) -> Result<Response, ApiError> {
@@ -169,6 +171,7 @@ fn after(uri: &Uri, headers: &HeaderMap) -> Result<u64, ApiError> {
 
 pub(super) async fn cancel(
     State(app): State<App>,
+    _: NoParams,
     who: Who,
     Name(id): Name<TurnId>,
     OptionalBody(_): OptionalBody<Nothing>,

@@ -44,7 +44,7 @@ fn what_does_not_go_together_is_refused() {
         (r#"{"assistant":"a","message":""}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":[]}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":[{"type":"text","text":""}]}"#.to_owned(), InvalidValue),
-        (r#"{"assistant":"a","message":null}"#.to_owned(), InvalidValue),
+        (r#"{"assistant":"a","message":null}"#.to_owned(), MissingField),
         (
             r#"{"assistant":"a","message":"m","messages":[{"role":"user","content":"u"}]}"#.to_owned(),
             InvalidValue,

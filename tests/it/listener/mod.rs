@@ -1,0 +1,242 @@
+//! Connections over real sockets: protocols, clocks, bounds, and how the process leaves.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use server::{Config, Shutdown, Tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::{Gateway, KEY, Plan, request};
+
+struct Running {
+    gateway: Gateway,
+    address: SocketAddr,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+async fn running(change: impl FnOnce(&mut Config)) -> Running {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config { listen: any, admin_listen: Some(any), ..Config::default() };
+    change(&mut config);
+    let gateway = Gateway::new(Plan { config, ..Plan::default() });
+    let bound = gateway.server.bind().await.unwrap();
+    let (address, shutdown) = (bound.address, Shutdown::default());
+    assert_ne!(bound.admin_address, Some(address));
+    let serving = TaskTracker::new().spawn(bound.serve(shutdown.clone()));
+    Running { gateway, address, shutdown, serving }
+}
+
+fn turn() -> Value {
+    json!({"assistant": "support", "message": "hi", "store": false, "stream": true})
+}
+
+impl Running {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn leave(self) {
+        self.shutdown.finish.cancel();
+        self.serving.await.unwrap();
+    }
+
+    fn ask(&self, client: &reqwest::Client) -> reqwest::RequestBuilder {
+        let request = client.post(self.url("/v1/chat")).header("content-type", "application/json");
+        request.bearer_auth(KEY).body(turn().to_string())
+    }
+}
+
+async fn connect(running: &Running) -> TcpStream {
+    TcpStream::connect(running.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn http_1_and_http_2_without_tls() {
+    let running = running(|_| {}).await;
+    let one = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+    let two = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for (client, version) in [(one, http::Version::HTTP_11), (two, http::Version::HTTP_2)] {
+        let answer = running.ask(&client).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
+        assert!(answer.text().await.unwrap().contains("event: turn.completed\n"));
+    }
+    running.leave().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_finished_before_the_process_leaves() {
+    let running = running(|_| {}).await;
+    let mut calls = running.gateway.script.by_hand();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answer = running.ask(&client).send().await.unwrap();
+    answer.chunk().await.unwrap();
+    let call = calls.recv().await.unwrap();
+    let idle = connect(&running).await;
+    running.shutdown.finish.cancel();
+    // Connections that do nothing are closed; new ones are refused once the listener is gone.
+    assert_eq!(read_to_end(idle).await, "");
+    call.say("to the end");
+    call.end();
+    let rest = answer.text().await.unwrap();
+    assert!(rest.contains("to the end") && rest.contains("event: turn.completed\n"), "{rest}");
+    running.serving.await.unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn now_means_now() {
+    let running = running(|_| {}).await;
+    let mut calls = running.gateway.script.by_hand();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answer = running.ask(&client).send().await.unwrap();
+    answer.chunk().await.unwrap();
+    let _call = calls.recv().await.unwrap();
+    running.shutdown.finish.cancel();
+    running.shutdown.now.cancel();
+    running.serving.await.unwrap();
+    let broken = loop {
+        match answer.chunk().await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(broken.is_err(), "a stream that was broken off is not ended in order");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_disconnected_and_its_turn_goes_on() {
+    let running = running(|config| config.write_timeout = Duration::from_millis(200)).await;
+    let mut calls = running.gateway.script.by_hand();
+    let mut stuck = connect(&running).await;
+    let body = turn().to_string();
+    let head = format!(
+        "POST /v1/chat HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stuck.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let call = calls.recv().await.unwrap();
+    let mebibyte = "x".repeat(1 << 20);
+    for _ in 0..7 {
+        call.say(&mebibyte);
+    }
+    // The connection is not read, and yet the server is left with none: it has closed it.
+    running.shutdown.finish.cancel();
+    running.serving.await.unwrap();
+    assert_eq!(running.gateway.engine.running(), 1);
+    call.end();
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn heads_and_bodies_must_arrive_in_time() {
+    let running = running(|config| {
+        config.header_timeout = Duration::from_millis(100);
+        config.body_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut slow_head = connect(&running).await;
+    slow_head.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    assert!(!read_to_end(slow_head).await.contains("200 OK"));
+    let mut slow_body = connect(&running).await;
+    let head = format!(
+        "POST /v1/chat HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    slow_body.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_to_end(slow_body).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive in time"), "{answer}");
+    running.leave().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait() {
+    let running = running(|config| config.connections_max = 1).await;
+    let mut first = connect(&running).await;
+    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut bytes = [0; 12];
+    first.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"HTTP/1.1 200");
+    let mut second = connect(&running).await;
+    second.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answered = TaskTracker::new().spawn(read_to_end(second));
+    // Still served on the one place there is.
+    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    first.read_exact(&mut bytes).await.unwrap();
+    assert!(!answered.is_finished());
+    drop(first);
+    assert!(answered.await.unwrap().starts_with("HTTP/1.1 200"));
+    running.leave().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_leaves_its_turn_running() {
+    let running = running(|_| {}).await;
+    let mut calls = running.gateway.script.by_hand();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answer = running.ask(&client).send().await.unwrap();
+    let id = answer.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    answer.chunk().await.unwrap();
+    let call = calls.recv().await.unwrap();
+    let path = format!("/v1/chat/{id}/events");
+    let watching = running.gateway.open(request(Method::GET, &path, KEY, "")).await;
+    drop((answer, client));
+    call.say("to the end");
+    call.end();
+    let events = crate::gateway::whole(watching).await.events();
+    assert_eq!(events.last().unwrap().2["turn"]["message"]["text"], "to the end");
+    running.leave().await;
+}
+
+/// A certificate for `localhost` that signs itself, good until the year 2126, and its key: known to all, of use to none.
+fn certificate() -> Tls {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("it/listener");
+    Tls { certificate: folder.join("localhost.pem"), key: folder.join("localhost.key") }
+}
+
+#[tokio::test]
+async fn tls_with_both_protocols_and_a_reload() {
+    let running = running(|config| config.tls = Some(certificate())).await;
+    let pem = std::fs::read(certificate().certificate).unwrap();
+    let root = reqwest::Certificate::from_pem(&pem).unwrap();
+    let builder = || reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]);
+    let url = format!("https://localhost:{}/livez", running.address.port());
+    let resolve =
+        |builder: reqwest::ClientBuilder| builder.resolve("localhost", running.address).build().unwrap();
+    let two = resolve(builder()).get(&url).send().await.unwrap();
+    assert_eq!((two.status().as_u16(), two.version()), (200, http::Version::HTTP_2));
+    let one = resolve(builder().http1_only()).get(&url).send().await.unwrap();
+    assert_eq!((one.status().as_u16(), one.version()), (200, http::Version::HTTP_11));
+    running.gateway.server.reload_tls().unwrap();
+    assert_eq!(resolve(builder()).get(&url).send().await.unwrap().status(), 200);
+    // Plain text at a TLS port is turned away.
+    let mut plain = connect(&running).await;
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(!read_to_end(plain).await.contains("200 OK"));
+    running.leave().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_named() {
+    let config = Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: Some(Tls { certificate: "nowhere.pem".into(), key: "nowhere.key".into() }),
+        ..Config::default()
+    };
+    let gateway = Gateway::new(Plan { config, ..Plan::default() });
+    let problem = gateway.server.bind().await.unwrap_err().to_string();
+    assert!(problem.contains("nowhere.pem"), "{problem}");
+}
+
+/// What a connection still gives until it ends, in whatever way.
+async fn read_to_end(mut socket: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end as well.
+    let _ = socket.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}

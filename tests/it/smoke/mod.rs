@@ -1,0 +1,9 @@
+//! The program end to end: the binary over real sockets, against the simulated providers.
+
+mod chat;
+mod commands;
+mod demo;
+mod program;
+mod serve;
+
+use program::{Events, Program, check_stream, client, get, post, text_of};
