@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod metrics;
 mod middleware;
+mod protocol;
 mod query;
 mod routes;
 mod server;
