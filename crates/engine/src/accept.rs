@@ -88,7 +88,7 @@ pub(crate) async fn run(
     let _ = answer.send(Ok(reader(&inner, &admitted.running, 0, false)));
     let reply_bytes_max = inner.settings.load().reply_bytes_max;
     let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
-    let (admitted, recorder) = match wait(&inner, &ask, &plan, admitted, recorder).await {
+    let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
         Some(begun) => begun,
         None => return,
     };

@@ -92,10 +92,12 @@ struct Ledger {
 
 impl Job {
     /// Runs the turn to its end.
-    pub(crate) async fn run(self) {
+    ///
+    /// Not an `async fn`: it would keep the job twice for as long as the turn runs, as it was given and as part of its life.
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send {
         let mut life = Life {
             job: self,
-            active: Vec::new(),
+            active: Vec::with_capacity(1),
             next_candidate: 0,
             attempts: Vec::new(),
             error: None,
@@ -105,8 +107,11 @@ impl Job {
             frame_bytes: 0,
             effect: Effect::None,
         };
-        let ending = life.live().await;
-        life.end(ending).await;
+        async move {
+            let ending = life.live().await;
+            // Boxed: thousands of turns run, few end at the same time, and room for that would be most of their size.
+            Box::pin(life.end(ending)).await;
+        }
     }
 }
 

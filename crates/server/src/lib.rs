@@ -15,6 +15,7 @@ mod live;
 mod metrics;
 mod middleware;
 mod openai;
+mod protocol;
 mod query;
 mod routes;
 mod server;
