@@ -21,6 +21,7 @@ mod kit;
 mod listener;
 mod middleware;
 mod model;
+mod observe;
 mod openai;
 mod providers;
 mod routes;

@@ -104,6 +104,10 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("rustyline", &["cli"]),
     ("notify", &["cli"]),
     ("tracing-subscriber", &["cli"]),
+    ("tracing-opentelemetry", &["cli"]),
+    ("opentelemetry", &["cli"]),
+    ("opentelemetry_sdk", &["cli"]),
+    ("opentelemetry-otlp", &["cli"]),
     ("tower", &["server", "upstream"]),
 ];
 

@@ -395,6 +395,11 @@ pub trait AttemptObserver: Send + Sync + fmt::Debug {
     fn began(&self);
     /// It failed and will be sent again. The last failure is not reported here: it is the call's own error.
     fn failed(&self, report: AttemptReport);
+    /// Headers for the request of the attempt that began last, by which the provider may go on with the caller's trace (W3C trace
+    /// context). None, unless traces are kept.
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// A message to put in at the provider without asking for a reply.

@@ -11,12 +11,14 @@ use chat::{
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
+use crate::observe::{TurnWatch, log_content};
 use crate::question::Question;
 use crate::record::Recorder;
 use crate::registry::Reservation;
@@ -86,13 +88,24 @@ pub(crate) async fn run(
         }
     };
     let _ = answer.send(Ok(reader(&inner, &admitted.running, 0, false)));
+    let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
+    log_content(id, "user", &plan.message);
+    let span = watch.span.clone();
+    Box::pin(live(inner, caller, ask, plan, admitted, watch)).instrument(span).await;
+}
+
+/// A turn from its acceptance to its end.
+async fn live(inner: Arc<Inner>, caller: Caller, ask: Ask, plan: Plan, admitted: Admitted, watch: TurnWatch) {
     let reply_bytes_max = inner.settings.load().reply_bytes_max;
     let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
     let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
-        Some(begun) => begun,
-        None => return,
+        Ok(begun) => begun,
+        Err(ended) => {
+            watch.ended(&ended, &[]);
+            return;
+        }
     };
-    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max);
+    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max, watch);
     Box::pin(job.run()).await;
 }
 
@@ -461,16 +474,16 @@ enum NotBegun {
     OutOfTime,
 }
 
-/// Lets a queued turn wait until it may begin. None when it ended before: its end is recorded then.
+/// Lets a queued turn wait until it may begin. The error is the turn as it ended before that: its end is recorded then.
 async fn wait(
     inner: &Arc<Inner>,
     ask: &Ask,
     plan: &Plan,
     mut admitted: Admitted,
     recorder: Recorder,
-) -> Option<(Admitted, Recorder)> {
+) -> Result<(Admitted, Recorder), Box<Turn>> {
     let Some(mut before) = admitted.accepted.as_ref().and_then(|accepted| accepted.waits_for) else {
-        return Some((admitted, recorder));
+        return Ok((admitted, recorder));
     };
     let running = Arc::clone(&admitted.running);
     let interrupts = ask.when_busy.unwrap_or(inner.settings.load().when_busy) == WhenBusy::Interrupt;
@@ -494,7 +507,7 @@ async fn wait(
                 turn.status = TurnStatus::InProgress;
                 running.set_snapshot(Arc::new(turn));
                 admitted.accepted = Some(begun);
-                return Some((admitted, recorder));
+                return Ok((admitted, recorder));
             }
             Err(StoreError::Busy { running: other }) => before = other,
             Err(StoreError::NoTurn) => running.stop(Stop::Cancel),
@@ -504,8 +517,7 @@ async fn wait(
             }
         }
     };
-    end_unbegun(&running, recorder, not_begun).await;
-    None
+    Err(Box::new(end_unbegun(&running, recorder, not_begun).await))
 }
 
 async fn settled_or_a_while(ahead: Option<Arc<Running>>) {
@@ -515,7 +527,7 @@ async fn settled_or_a_while(ahead: Option<Arc<Running>>) {
     }
 }
 
-async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) {
+async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) -> Turn {
     let mut turn = running.snapshot().as_ref().clone();
     (turn.status, turn.error) = match why {
         NotBegun::Cancelled => (TurnStatus::Cancelled, None),
@@ -534,7 +546,8 @@ async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) 
     };
     turn.completed_at = Some(Timestamp::now());
     let free = turn.status == TurnStatus::Failed;
-    recorder.end(running, turn, ThreadUpdate::Untouched, Vec::new(), free).await;
+    recorder.end(running, turn.clone(), ThreadUpdate::Untouched, Vec::new(), free).await;
+    turn
 }
 
 /// What an earlier message is to a provider.
@@ -550,6 +563,7 @@ fn job(
     admitted: Admitted,
     recorder: Recorder,
     reply_bytes_max: usize,
+    watch: TurnWatch,
 ) -> Job {
     let own_context = ask.context_messages.unwrap_or(plan.asked.context_messages);
     let (history, thread, position): (Vec<_>, Option<StoredThread>, i64) = match admitted.accepted {
@@ -587,5 +601,6 @@ fn job(
         deadline: admitted.deadline,
         recorder,
         lease: ask.lease,
+        watch,
     }
 }

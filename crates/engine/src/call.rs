@@ -12,8 +12,10 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
+use tracing::Span;
 
 use crate::catalog::Assistant;
+use crate::observe::{CallWatch, TurnWatch};
 
 /// What happens next in a call.
 #[derive(Debug)]
@@ -40,10 +42,11 @@ pub(crate) struct Facts {
 }
 
 /// Attempts as the provider reports them, until the turn's task looks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reports {
     state: Mutex<ReportState>,
     news: Notify,
+    watch: CallWatch,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,10 @@ struct ReportState {
     /// The last thing that was told is a failed attempt, and none was sent after it.
     told: bool,
     failed: Vec<AttemptReport>,
+    /// How many attempts were sent.
+    sent: u32,
+    /// The span of the one under way.
+    span: Option<Span>,
 }
 
 impl Reports {
@@ -69,17 +76,27 @@ impl AttemptObserver for Reports {
             state.began = Some(Instant::now());
             state.restarted = true;
             state.told = false;
+            state.sent = state.sent.saturating_add(1);
+            state.span = Some(self.watch.attempt(state.sent));
         });
         self.news.notify_one();
     }
 
     fn failed(&self, report: AttemptReport) {
-        self.with(|state| {
+        let span = self.with(|state| {
             state.began = None;
             state.told = true;
-            state.failed.push(report);
+            state.span.take()
         });
+        let span = span.unwrap_or_else(Span::none);
+        self.watch.ended(span, report.failure.code().as_str(), report.status, None);
+        self.with(|state| state.failed.push(report));
         self.news.notify_one();
+    }
+
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        let span = self.with(|state| state.span.clone());
+        span.map(|span| self.watch.headers(&span)).unwrap_or_default()
     }
 }
 
@@ -102,6 +119,8 @@ pub(crate) struct Call {
     /// The thread whose owner is known: the one that the call was given, or that it named.
     named_thread: Option<String>,
     made: Instant,
+    /// When its last piece of text came.
+    text_at: Option<Instant>,
     reports: Arc<Reports>,
     state: State,
     /// The end, until all reports before it are told.
@@ -121,9 +140,11 @@ impl Call {
     pub(crate) fn new(
         assistant: Arc<Assistant>,
         is_asked: bool,
+        turn: &TurnWatch,
         request: impl FnOnce(Arc<dyn AttemptObserver>) -> Request,
     ) -> Self {
-        let reports = Arc::new(Reports::default());
+        let watch = CallWatch::new(Arc::clone(&assistant), turn);
+        let reports = Arc::new(Reports { state: Mutex::default(), news: Notify::new(), watch });
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
         let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
@@ -136,11 +157,19 @@ impl Call {
             has_text: false,
             named_thread,
             made: Instant::now(),
+            text_at: None,
             reports,
             state: State::Starting(starting),
             last: None,
             first_text: None,
         }
+    }
+
+    /// The attempt under way has ended so; one that was never sent (its breaker is open) is seen as well.
+    pub(crate) fn ended(&self, outcome: &str, status: Option<u16>) {
+        let span = self.reports.with(|state| state.span.take());
+        let span = span.unwrap_or_else(|| self.reports.watch.attempt(0));
+        self.reports.watch.ended(span, outcome, status, Some(&self.facts));
     }
 
     /// How long the attempt under way has taken, or the whole call where no attempt was reported.
@@ -257,6 +286,10 @@ impl Call {
             }
             Piece::Text(text) if text.is_empty() => {}
             Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_) => {
+                let now = Instant::now();
+                if let Some(before) = self.text_at.replace(now) {
+                    self.reports.watch.gap(now.duration_since(before));
+                }
                 self.has_text = true;
                 self.first_text = None;
                 return Some(piece);

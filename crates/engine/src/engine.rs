@@ -12,7 +12,9 @@ use chat::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
+use crate::observe::{Propagation, TraceHeaders};
 use crate::registry::Registry;
 use crate::running::Stop;
 use crate::tasks::Tasks;
@@ -74,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) owner: String,
     /// Cancelled when the store is about to be closed: nothing is tried again after it.
     pub(crate) closed: CancellationToken,
+    /// How traces go on at providers.
+    pub(crate) propagation: Propagation,
     drain_announced: AtomicBool,
     turns_refused: AtomicBool,
     leaving: AtomicBool,
@@ -110,6 +114,7 @@ impl Engine {
             unstored: Unstored::default(),
             owner: uuid::Uuid::now_v7().simple().to_string(),
             closed: CancellationToken::new(),
+            propagation: Propagation::default(),
             drain_announced: AtomicBool::new(false),
             turns_refused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -141,7 +146,9 @@ impl Engine {
     pub async fn chat(&self, caller: &Caller, ask: Ask) -> Result<Reader, Refused> {
         // A task of its own from here on: a client that leaves between the commit and the first event leaves a turn that runs.
         let (answer, accepted) = oneshot::channel();
-        self.0.tasks.spawn(accept::run(Arc::clone(&self.0), caller.clone(), ask, answer));
+        // Within the request's span: the turn belongs to its trace, and what the log says of the turn to the request.
+        let run = accept::run(Arc::clone(&self.0), caller.clone(), ask, answer);
+        self.0.tasks.spawn(run.in_current_span());
         accepted
             .await
             .unwrap_or_else(|_| Err(Refused::new(ErrorCode::Internal, "something went wrong inside")))
@@ -205,6 +212,11 @@ impl Engine {
             return Err(draining());
         }
         Ok(self.0.maintenance.ping().await?)
+    }
+
+    /// From now on calls of providers carry the headers by which traces go on there. The first one told stands.
+    pub fn set_trace_headers(&self, headers: TraceHeaders) {
+        self.0.propagation.set(headers);
     }
 
     /// New turns ask this catalog; running ones keep theirs.

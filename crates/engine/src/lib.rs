@@ -12,6 +12,7 @@ mod describe;
 mod doubt;
 mod engine;
 mod lookup;
+mod observe;
 mod question;
 mod record;
 mod recover;
@@ -29,6 +30,7 @@ pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
 
 pub use engine::{Engine, OnDisconnect, Settings};
+pub use observe::{CONTENT, SPANS, TraceHeaders};
 pub use refused::Refused;
 pub use running::{Read, Reader, Seen};
 pub use sync::UpstreamConversationView;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use crate::call::{Call, Facts, Step};
 use crate::catalog::Assistant;
 use crate::describe::{describe, worse};
+use crate::observe::{TurnWatch, log_content, log_failure};
 use crate::question::Question;
 use crate::record::Recorder;
 use crate::recover::Writing;
@@ -35,6 +36,7 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     pub(crate) recorder: Recorder,
     pub(crate) lease: Option<Box<dyn Lease>>,
+    pub(crate) watch: TurnWatch,
 }
 
 /// A call under way and how its pieces are written.
@@ -164,7 +166,7 @@ impl Life {
             self.job.running.write(|log| log.progress(step));
         }
         let hedge_after = assistant.provider.clocks.hedge_after;
-        let call = Call::new(Arc::clone(&assistant), is_asked, |observer| {
+        let call = Call::new(Arc::clone(&assistant), is_asked, &self.job.watch, |observer| {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
@@ -202,6 +204,7 @@ impl Life {
                     Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
                     _ => "completed",
                 };
+                active.call.ended(outcome, None);
                 self.enter(&active.call, outcome.to_owned(), active.call.facts.usage.clone(), true);
                 if active.call.is_asked {
                     self.job.thread.answered(&active.call.facts);
@@ -247,6 +250,9 @@ impl Life {
             is_cut
         });
         self.job.recorder.news();
+        if is_text && active.writing.is_live() {
+            self.job.watch.text(&active.call.assistant);
+        }
         if is_cut { self.cut(index) } else { None }
     }
 
@@ -311,6 +317,7 @@ impl Life {
     }
 
     fn note_loser(&mut self, loser: &Active) {
+        loser.call.ended(AttemptOutcome::HEDGED.as_str(), None);
         if loser.call.is_asked {
             self.job.thread.in_doubt();
         }
@@ -361,6 +368,10 @@ impl Life {
         let usage = error.usage.clone().or_else(|| active.call.facts.usage.clone());
         self.may_have_acted(if active.call.has_text { Effect::Possible } else { error.failure.effect() });
         let is_told = active.call.is_told();
+        if !is_told {
+            active.call.ended(error.failure.code().as_str(), error.status);
+            log_failure(self.job.running.id, &active.call.assistant, error);
+        }
         if error.was_sent() && !is_told {
             self.enter(
                 &active.call,
@@ -467,6 +478,10 @@ impl Life {
         if let Some(lease) = &self.job.lease {
             lease.settle(&self.ledger.all);
         }
+        self.job.watch.ended(&turn, &self.ledger.all);
+        if let Some(message) = &turn.message {
+            log_content(turn.id, "assistant", &message.content);
+        }
         let thread = self.job.thread.update(turn.status);
         self.job.recorder.end(&self.job.running, turn, thread, self.ledger.all, free).await;
         drop(self.job.lease);
@@ -485,6 +500,7 @@ impl Life {
                 self.may_have_acted(Effect::Possible);
                 let outcome =
                     if matches!(ending, Ending::Stopped(Stop::Drain)) { "draining" } else { "cancelled" };
+                active.call.ended(outcome, None);
                 self.enter(
                     &active.call,
                     outcome.to_owned(),

@@ -224,6 +224,10 @@ impl upstream::Observer for Bridge {
         self.observer.began();
     }
 
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        self.observer.trace_headers()
+    }
+
     fn failed(&self, retried: upstream::Retried) {
         let error = match retried.cause {
             upstream::Cause::Failed(failure) => self.judge.transport(failure),

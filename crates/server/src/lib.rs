@@ -18,6 +18,7 @@ mod openai;
 mod protocol;
 mod query;
 mod routes;
+mod scrape;
 mod server;
 mod sse;
 mod stack;
@@ -29,4 +30,6 @@ mod token;
 
 pub use config::{Config, Tls};
 pub use key::{Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, hash_secret, new_secret};
+pub use metrics::count;
+pub use middleware::trace::AdoptTrace;
 pub use server::{BindError, Bound, Reload, Reloaded, Server, Shutdown};

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::{OpenError, in_doubt, is_collision, is_outage, of_database, unavailable};
 use crate::work::Run;
-use crate::{migrate, tasks};
+use crate::{migrate, observe, tasks};
 
 /// How often a transaction that collided with another is tried.
 const ATTEMPTS_MAX: u32 = 5;
@@ -77,7 +77,9 @@ impl Postgres {
         let this = self.clone();
         self.writes.fetch_add(1, Ordering::Relaxed);
         tasks::spawn(&self.tracker, async move {
+            let began = Instant::now();
             let result = this.repeated(&input, run).await;
+            observe::commit(began.elapsed(), !matches!(result, Err(StoreError::Unavailable(_))));
             this.outage.note(&result);
             this.writes.fetch_sub(1, Ordering::Relaxed);
             drop(caller.send(result));

@@ -64,6 +64,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn began(&self);
     /// It failed and will be sent again. The last failure is the call's own result and is not told here.
     fn failed(&self, retried: Retried);
+    /// Headers for the request of the attempt that began last, by which the upstream may go on with the caller's trace (W3C trace
+    /// context). None, unless traces are kept.
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// A call to make.

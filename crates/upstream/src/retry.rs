@@ -20,8 +20,9 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn new(config: &RetryConfig) -> Self {
-        Self { config: config.clone(), budget: Arc::new(Budget::new(config.budget_percent)), before: None }
+    pub(crate) fn new(upstream: &str, config: &RetryConfig) -> Self {
+        let budget = Budget::new(upstream, config.budget_percent);
+        Self { config: config.clone(), budget: Arc::new(budget), before: None }
     }
 
     /// How long to wait before attempt `number`; none when it is not to be made.
@@ -129,6 +130,7 @@ fn backoff(config: &RetryConfig, number: u32) -> Duration {
 /// adds its reserve to it in every span, where ours is a floor.
 #[derive(Debug)]
 struct Budget {
+    upstream: String,
     percent: u64,
     window: Mutex<Window>,
 }
@@ -140,8 +142,9 @@ impl Budget {
     /// Always allowed, so that an upstream that is seldom asked has its retries.
     const FLOOR: u64 = 10;
 
-    fn new(percent: u32) -> Self {
-        Self { percent: percent.into(), window: Mutex::new(Window::new(Self::SPAN)) }
+    fn new(upstream: &str, percent: u32) -> Self {
+        let window = Mutex::new(Window::new(Self::SPAN));
+        Self { upstream: upstream.to_owned(), percent: percent.into(), window }
     }
 
     /// A call begins.
@@ -156,6 +159,9 @@ impl Budget {
         let allowed = recent.marked < Self::FLOOR.max(recent.calls.saturating_mul(self.percent) / 100);
         if allowed {
             window.now().marked += 1;
+        } else {
+            metrics::counter!("switchboard_retry_budget_exhausted_total", "provider" => self.upstream.clone())
+                .increment(1);
         }
         allowed
     }
@@ -167,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_is_a_share_of_recent_calls_and_ten_at_least() {
-        let budget = Budget::new(20);
+        let budget = Budget::new("one", 20);
         let drawn = || std::iter::repeat_with(|| budget.withdraw()).take_while(|drawn| *drawn).count();
         assert_eq!(drawn(), 10);
         (0..99).for_each(|_| budget.deposit());

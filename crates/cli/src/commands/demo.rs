@@ -69,7 +69,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        logging::start_with(LogFormat::Text, "warn", false);
+        logging::start_with(LogFormat::Text, "warn", false, None);
         let signals = Signals::catch()?;
         let folder = tempfile::tempdir().context("no folder for the demo's store")?;
         let listen = self.listen.unwrap_or_else(usual_or_free);

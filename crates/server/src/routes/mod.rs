@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::openai;
+use crate::scrape;
 use crate::stack::{Face, stack};
 
 mod admin;
@@ -61,7 +62,7 @@ pub(crate) fn admins(app: &App) -> Router {
         .route("/admin/keys/{id}", delete(admin::revoke_key))
         .route("/admin/reload", post(admin::reload))
         .route("/admin/usage", get(usage::of_all));
-    let open = Router::new().route("/metrics", get(admin::metrics));
+    let open = Router::new().route("/metrics", get(scrape::metrics));
     stack(app, Face::Admins, with_fallbacks(closed), with_fallbacks_of_methods(open))
 }
 
