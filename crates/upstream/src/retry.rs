@@ -97,6 +97,8 @@ impl Fault {
             },
             // A silent upstream is not waited for twice.
             Failure::TimedOut(_) => return None,
+            // Who answers like that will again.
+            Failure::Unreadable => return None,
             Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::TooLong => return None,
         };
         Some(Self { cause: Cause::Failed(failure.clone()), ambiguous, retry_after })
