@@ -46,6 +46,8 @@ async fn keys_that_make_no_sense_are_refused() {
         (json!({"name": "a", "may": ["everything"]}), "invalid_value", "may[0]"),
         (json!({"name": "a", "requests_per_minute": 0}), "invalid_value", "requests_per_minute"),
         (json!({"name": "a", "budgets": [{"per": "week", "tokens": 1}]}), "invalid_value", "budgets[0].per"),
+        (json!({"name": "a", "budgets": [["day", 1, null, null]]}), "invalid_value", "budgets[0]"),
+        (json!({"name": "a", "reserve": [1, "1"]}), "invalid_value", "reserve"),
         (json!({"name": "a", "budgets": [{"per": "day"}]}), "invalid_value", "budgets[0]"),
         (json!({"name": "a", "expires_at": "2001-01-01T00:00:00Z"}), "invalid_value", "expires_at"),
         (json!({"name": "a", "expires_at": "90d"}), "invalid_value", "expires_at"),

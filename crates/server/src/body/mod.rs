@@ -3,6 +3,10 @@
 //! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
 //! twice) and gives the form in which two bodies can be compared; and once as what the route wants.
 
+mod number;
+mod object;
+mod words;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -21,6 +25,9 @@ use serde_path_to_error::{Path, Segment};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
+
+pub(crate) use number::AtMost;
+pub(crate) use object::Object;
 
 /// A route's JSON body, and what makes the request repeatable.
 #[derive(Debug)]
@@ -150,7 +157,8 @@ fn problem(path: &Path, error: &serde_json::Error) -> ApiError {
     } else {
         (ErrorCode::InvalidValue, (path.iter().len() > 0).then(|| path.to_string()))
     };
-    let mut problem = TurnError::new(code, sentence);
+    let sentence = words::plain(sentence);
+    let mut problem = TurnError::new(code, sentence.clone());
     if code == ErrorCode::InvalidValue
         && let Some(param) = &param
     {

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, Object, OptionalBody, given};
 use crate::error::ApiError;
 use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
@@ -62,9 +62,9 @@ pub(super) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     concurrent_turns: Option<u32>,
     #[serde(default, deserialize_with = "given")]
-    budgets: Option<Vec<Budget>>,
+    budgets: Option<Vec<Object<Budget>>>,
     #[serde(default, deserialize_with = "given")]
-    reserve: Option<Reserve>,
+    reserve: Option<Object<Reserve>>,
     #[serde(default, deserialize_with = "given")]
     shadow: Option<bool>,
 }
@@ -140,8 +140,8 @@ pub(super) async fn create_key(
         requests_per_minute: value.requests_per_minute,
         burst: value.burst,
         concurrent_turns: value.concurrent_turns,
-        budgets: value.budgets.unwrap_or_default(),
-        reserve: value.reserve.unwrap_or_default(),
+        budgets: value.budgets.unwrap_or_default().into_iter().map(|Object(budget)| budget).collect(),
+        reserve: value.reserve.map(|Object(reserve)| reserve).unwrap_or_default(),
         shadow: value.shadow.unwrap_or(false),
     };
     limits.check().map_err(|error| ApiError::invalid(&error.param, error.to_string()))?;
