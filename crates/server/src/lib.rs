@@ -26,5 +26,7 @@ mod tls;
 mod token;
 
 pub use config::{Config, Tls};
-pub use key::{Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, hash_secret, new_secret};
+pub use key::{
+    Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, Unknowable, hash_secret, new_secret,
+};
 pub use server::{BindError, Bound, Reload, Reloaded, Server, Shutdown};

@@ -111,6 +111,11 @@ impl Provider for Openai {
         self.config.images
     }
 
+    /// The protocol counts tokens alone.
+    fn reports_cost(&self) -> bool {
+        false
+    }
+
     /// Always: nothing is remembered there.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()

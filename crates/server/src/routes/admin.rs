@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
+use engine::Catalog;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use secrecy::ExposeSecret;
@@ -16,7 +17,7 @@ use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
 use crate::routes::reply;
 use crate::text::Line;
-use crate::{Budget, Limits, Reloaded, Reserve, hash_secret, new_secret};
+use crate::{Budget, Limits, Reloaded, Reserve, Unknowable, hash_secret, new_secret};
 
 /// The text that Prometheus reads. No key is asked for.
 pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
@@ -145,6 +146,7 @@ pub(super) async fn create_key(
         shadow: value.shadow.unwrap_or(false),
     };
     limits.check().map_err(|error| ApiError::invalid(&error.param, error.to_string()))?;
+    possible(&app.engine.catalog(), value.assistants.as_deref(), &limits)?;
     // A tenant's name may be all that a key's name may be, and no more.
     let own =
         name.parse().map_err(|_| ApiError::invalid("name", "`name` cannot be a tenant's: give a `tenant`"));
@@ -161,6 +163,26 @@ pub(super) async fn create_key(
     };
     let record = app.back.maintenance.create_key(key, now).await?;
     Ok(reply::created(Shown::new(record, Some(secret.expose_secret().to_owned()))))
+}
+
+/// Whether the gateway has these assistants (all that it has, when left out), and can keep the key's budgets for them.
+fn possible(
+    catalog: &Catalog,
+    assistants: Option<&[AssistantName]>,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    let all = assistants.unwrap_or_default();
+    if let Some((index, name)) = all.iter().enumerate().find(|(_, name)| catalog.assistant(name).is_none()) {
+        let param = format!("assistants[{index}]");
+        return Err(ApiError::invalid(&param, format!("`{param}`: there is no assistant `{name}`")));
+    }
+    let its = catalog.assistants().filter(|one| assistants.is_none_or(|names| names.contains(&one.name)));
+    match limits.unknowable(its.map(AsRef::as_ref)).into_iter().next() {
+        Some(Unknowable { param, problem }) => {
+            Err(ApiError::invalid(&param, format!("`{param}`: {problem}")))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn revoke_key(
