@@ -215,6 +215,25 @@ budgets = [{{ per = "day", tokens = 5 }}, {budget}]
 }
 
 #[test]
+fn a_key_that_stands_twice_is_named() {
+    for (text, line, key) in [
+        ("[server]\nlisten = \"127.0.0.1:1\"\nopen = true\nlisten = \"127.0.0.1:2\"", 4, "listen"),
+        ("[server]\nopen = true\n[server]\nmax_body = \"1MiB\"", 3, "server"),
+        ("[defaults]\nretry = { base = \"1s\", base = \"2s\" }", 2, "base"),
+    ] {
+        assert_eq!(problems(text), [format!("f.toml:{line}: {key}: stands twice: only one can be meant")]);
+    }
+}
+
+#[test]
+fn sizes_are_powers_of_two() {
+    for wrong in ["1MB", "1000KB", "1048576", "1048576B"] {
+        let told = problems(&format!("[server]\nmax_body = \"{wrong}\""));
+        assert!(told[0].contains("server.max_body: must be a size from 1KiB to 64MiB"), "{told:?}");
+    }
+}
+
+#[test]
 fn open_is_for_loopback_alone() {
     let open = |listen: &str| load(&format!("[server]\nopen = true\nlisten = \"{listen}\""), &[]).is_ok();
     assert!(open("127.0.0.1:1") && open("[::1]:1") && open("localhost:1"));

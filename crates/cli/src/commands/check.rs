@@ -44,7 +44,11 @@ impl Check {
         };
         if self.print {
             output::piece(&config.printed);
-        } else {
+        }
+        if self.probe && !probe(&config).await {
+            return Ok(ExitCode::FAILURE);
+        }
+        if !self.print {
             output::line(&format!(
                 "{}: no problem found ({}, {}, {})",
                 self.config.file.display(),
@@ -52,9 +56,6 @@ impl Check {
                 many(config.catalog.assistants().count(), "assistant"),
                 many(config.keys.len(), "key"),
             ));
-        }
-        if self.probe && !probe(&config).await {
-            return Ok(ExitCode::FAILURE);
         }
         Ok(ExitCode::SUCCESS)
     }
