@@ -187,6 +187,53 @@ budgets = [{ per = "day", tokens = 5 }]
 }
 
 #[test]
+fn a_budget_in_money_needs_a_provider_that_reports_money() {
+    let text = |budget: &str| {
+        format!(
+            r#"
+[providers.model]
+kind = "openai"
+base_url = "https://models.example/v1"
+[assistants.gpt]
+provider = "model"
+upstream_id = "gpt"
+[[keys]]
+name = "app"
+secret = "0123456789abcdef"
+budgets = [{{ per = "day", tokens = 5 }}, {budget}]
+"#
+        )
+    };
+    assert_eq!(
+        problems(&text(r#"{ per = "day", cost = "5", currency = "RUB" }"#)),
+        [
+            "f.toml:11: keys[0].budgets[1].cost: nobody can know what `gpt` costs in money: its provider `model` reports \
+          tokens alone. Leave the assistant out of the key's `assistants`, or budget `tokens`"
+        ]
+    );
+    assert!(load(&text(r#"{ per = "month", tokens = 50 }"#), &[]).is_ok());
+}
+
+#[test]
+fn a_key_that_stands_twice_is_named() {
+    for (text, line, key) in [
+        ("[server]\nlisten = \"127.0.0.1:1\"\nopen = true\nlisten = \"127.0.0.1:2\"", 4, "listen"),
+        ("[server]\nopen = true\n[server]\nmax_body = \"1MiB\"", 3, "server"),
+        ("[defaults]\nretry = { base = \"1s\", base = \"2s\" }", 2, "base"),
+    ] {
+        assert_eq!(problems(text), [format!("f.toml:{line}: {key}: stands twice: only one can be meant")]);
+    }
+}
+
+#[test]
+fn sizes_are_powers_of_two() {
+    for wrong in ["1MB", "1000KB", "1048576", "1048576B"] {
+        let told = problems(&format!("[server]\nmax_body = \"{wrong}\""));
+        assert!(told[0].contains("server.max_body: must be a size from 1KiB to 64MiB"), "{told:?}");
+    }
+}
+
+#[test]
 fn open_is_for_loopback_alone() {
     let open = |listen: &str| load(&format!("[server]\nopen = true\nlisten = \"{listen}\""), &[]).is_ok();
     assert!(open("127.0.0.1:1") && open("[::1]:1") && open("localhost:1"));
@@ -228,7 +275,7 @@ fn the_printed_configuration_reads_back_and_holds_no_secret() {
 [storage]
 url = "postgres://user:pass-word@host/db"
 [providers.model]
-kind = "openai"
+kind = "gptunnel"
 api_key = "upstream-key"
 headers = { x-team = "header-secret" }
 proxy = "http://me:proxy-pass@proxy:3128"

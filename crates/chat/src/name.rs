@@ -13,8 +13,8 @@ pub enum NameError {
     /// Nothing, or only white space.
     #[error("must not be empty")]
     Empty,
-    /// More bytes than this.
-    #[error("must not be longer than {0} bytes")]
+    /// More characters than this.
+    #[error("must not be longer than {0} characters")]
     TooLong(usize),
     /// A character that this sort of name may not have.
     #[error("has a character that is not allowed here")]
@@ -22,14 +22,14 @@ pub enum NameError {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $bytes_max:literal, $allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $characters_max:literal, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The longest there may be, in bytes.
-            pub const BYTES_MAX: usize = $bytes_max;
+            /// The longest there may be, in characters.
+            pub const CHARACTERS_MAX: usize = $characters_max;
 
             /// The name as text.
             #[must_use]
@@ -45,8 +45,8 @@ macro_rules! name {
                 let allowed: fn(char) -> bool = $allowed;
                 if text.trim().is_empty() {
                     Err(NameError::Empty)
-                } else if text.len() > $bytes_max {
-                    Err(NameError::TooLong($bytes_max))
+                } else if text.chars().count() > $characters_max {
+                    Err(NameError::TooLong($characters_max))
                 } else if !text.chars().all(allowed) {
                     Err(NameError::Character)
                 } else {
@@ -131,6 +131,7 @@ mod tests {
         assert_eq!("a/b".parse::<AssistantName>(), Err(NameError::Character));
         assert_eq!("".parse::<AssistantName>(), Err(NameError::Empty));
         assert_eq!("a\u{0}b".parse::<UserId>(), Err(NameError::Character));
+        assert!("ю".repeat(256).parse::<UserId>().is_ok());
         assert_eq!("u".repeat(257).parse::<UserId>(), Err(NameError::TooLong(256)));
     }
 }

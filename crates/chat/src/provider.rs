@@ -502,6 +502,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Whether the usage that it reports says what a turn cost in money. Of no meaning where it reports no usage.
+    fn reports_cost(&self) -> bool {
+        true
+    }
+
     /// Whether it acts in the name of the turn's end user: then the turn must name one, and the key must be allowed to
     /// ([`crate::Permission::ActAsUser`]).
     fn acts_as_user(&self) -> bool {

@@ -76,7 +76,7 @@ impl Judge {
                     ..Failure::Busy { retry_after: Some(retry_after) }.into()
                 };
             }
-            upstream::Failure::TooLong => Failure::Protocol,
+            upstream::Failure::TooLong | upstream::Failure::Unreadable => Failure::Protocol,
         };
         ProviderError::new(failure)
     }
@@ -317,5 +317,11 @@ mod tests {
     fn what_never_left_says_so() {
         assert!(!judge().transport(upstream::Failure::NoPlace).was_sent());
         assert!(judge().transport(upstream::Failure::Broken).was_sent());
+        assert!(judge().transport(upstream::Failure::Unreadable).was_sent());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_broken_connection() {
+        assert_eq!(judge().transport(upstream::Failure::Unreadable).failure, Failure::Protocol);
     }
 }

@@ -73,7 +73,8 @@ fn default_wait(code: ErrorCode) -> Option<u64> {
         | ErrorCode::BreakerOpen
         | ErrorCode::KeyConcurrency
         | ErrorCode::KeyRateLimit
-        | ErrorCode::ProviderRateLimit => Some(1),
+        | ErrorCode::ProviderRateLimit
+        | ErrorCode::ConversationBusy => Some(1),
         ErrorCode::Draining => Some(5),
         _ => None,
     }
@@ -155,7 +156,9 @@ impl IntoResponse for ApiError {
             insert(headers, TURN_ID, &turn.to_string());
         }
         let wait = error.retry_after.or_else(|| default_wait(error.code));
-        if let Some(seconds) = wait.filter(|_| error.retryable) {
+        // Not `retryable`, as the contract has it, and yet it passes.
+        let passes = error.retryable || error.code == ErrorCode::ConversationBusy;
+        if let Some(seconds) = wait.filter(|_| passes) {
             headers.insert(RETRY_AFTER, seconds.max(1).into());
         }
         if status.is_server_error() && !error.retryable {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chat::{AllowedAssistants, KeyId, Permissions, TenantId, Timestamp};
+use chat::{AllowedAssistants, KeyId, Offer, Permissions, TenantId, Timestamp};
+use engine::Assistant;
 use rust_decimal::Decimal;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,43 @@ pub struct LimitsError {
     pub problem: &'static str,
 }
 
+/// A budget that nobody can keep, because a provider does not report what it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknowable {
+    /// Which one: `budgets`, `budgets[0].cost`.
+    pub param: String,
+    /// Why, and what would be right: a sentence.
+    pub problem: String,
+}
+
 impl Limits {
+    /// The budgets that nobody can keep for a key that may use these assistants.
+    pub fn unknowable<'a>(&self, assistants: impl IntoIterator<Item = &'a Assistant>) -> Vec<Unknowable> {
+        if self.budgets.is_empty() {
+            return Vec::new();
+        }
+        let in_money = self.budgets.iter().position(|budget| budget.cost.is_some());
+        let of = |assistant: &Assistant| {
+            let (name, entry) = (&assistant.name, &assistant.provider);
+            let leave_out = "Leave the assistant out of the key's `assistants`, or";
+            if entry.provider.capabilities().usage == Offer::Unsupported {
+                let problem = format!(
+                    "nobody can know what `{name}` costs: its provider `{}` reports no usage. {leave_out} the budgets",
+                    entry.name
+                );
+                return Some(Unknowable { param: "budgets".to_owned(), problem });
+            }
+            let index = in_money.filter(|_| !entry.provider.reports_cost())?;
+            let problem = format!(
+                "nobody can know what `{name}` costs in money: its provider `{}` reports tokens alone. {leave_out} \
+                 budget `tokens`",
+                entry.name
+            );
+            Some(Unknowable { param: format!("budgets[{index}].cost"), problem })
+        };
+        assistants.into_iter().filter_map(of).collect()
+    }
+
     /// Checks what types cannot.
     ///
     /// # Errors

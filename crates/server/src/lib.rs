@@ -29,7 +29,9 @@ mod tls;
 mod token;
 
 pub use config::{Config, Tls};
-pub use key::{Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, hash_secret, new_secret};
+pub use key::{
+    Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, Unknowable, hash_secret, new_secret,
+};
 pub use metrics::count;
 pub use middleware::trace::AdoptTrace;
 pub use server::{BindError, Bound, Reload, Reloaded, Server, Shutdown};

@@ -22,7 +22,7 @@ pub(crate) async fn messages(
 ) -> Result<Page<Message>, StoreError> {
     let order = if descending { "d" } else { "a" };
     let cursor = match &page.cursor {
-        Some(cursor) => Some(position_of(cursor, order)?),
+        Some(cursor) => Some(position_of(cursor, order, id)?),
         None => None,
     };
     let kept = conversation::find(conn, tenant, id).await?;
@@ -34,12 +34,19 @@ pub(crate) async fn messages(
     let limit = i64::from(page.limit);
     let mut items = message::between(conn, kept.ids(), bounds, descending, limit.saturating_add(1)).await?;
     let more = cut(&mut items, page.limit);
-    let next_cursor = items.last().filter(|_| more).map(|last| format!("{order}{:x}", last.position));
+    let next_cursor = items.last().filter(|_| more).map(|last| {
+        // A cursor is of one conversation's list: in another one it would point somewhere else.
+        format!("{order}{:x}_{}", last.position, id.uuid().simple())
+    });
     Ok(Page { items, next_cursor })
 }
 
-fn position_of(cursor: &str, order: &str) -> Result<i64, StoreError> {
-    let digits = cursor.strip_prefix(order).ok_or(StoreError::Cursor)?;
+fn position_of(cursor: &str, order: &str, id: ConversationId) -> Result<i64, StoreError> {
+    let (digits, of) =
+        cursor.strip_prefix(order).and_then(|text| text.split_once('_')).ok_or(StoreError::Cursor)?;
+    if Uuid::try_parse(of).ok() != Some(id.uuid()) {
+        return Err(StoreError::Cursor);
+    }
     let position = plain_hex(digits).and_then(|digits| i64::from_str_radix(digits, 16).ok());
     position.filter(|position| (0..message::POSITIONS).contains(position)).ok_or(StoreError::Cursor)
 }
@@ -234,9 +241,13 @@ mod tests {
         for text in ["", "c", "c1", "c1_", "cx_0", "a1f", "c1_00000000000000000000000000000000x"] {
             assert!(matches!(Cursor::parse(text), Err(StoreError::Cursor)), "{text:?}");
         }
-        assert_eq!(position_of("a1f", "a").unwrap(), 31);
+        let (id, other) = (ConversationId::new(), ConversationId::new());
+        let of = |text: &str, of: ConversationId| position_of(&format!("{text}_{}", of.uuid()), "a", id);
+        assert_eq!(of("a1f", id).unwrap(), 31);
+        assert!(matches!(of("a1f", other), Err(StoreError::Cursor)));
+        assert!(matches!(position_of("a1f", "a", id), Err(StoreError::Cursor)));
         for text in ["", "d1f", "a-1", "a+1", "a", "affffffffff"] {
-            assert!(matches!(position_of(text, "a"), Err(StoreError::Cursor)), "{text:?}");
+            assert!(matches!(of(text, id), Err(StoreError::Cursor)), "{text:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The client itself: reqwest, set up once for each upstream.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ fn head_failure(error: &reqwest::Error) -> Failure {
         (true, false) => Failure::Unreachable,
         (false, true) => Failure::TimedOut(Clock::Headers),
         (false, false) if error.is_builder() => Failure::Unreachable,
+        (false, false) if is_unreadable(error) => Failure::Unreadable,
         (false, false) => Failure::Broken,
     };
     tracing::debug!(%failure, cause = deepest(error), "no answer");
@@ -85,9 +87,35 @@ fn head_failure(error: &reqwest::Error) -> Failure {
 
 /// Why a body ends early.
 fn body_failure(error: &reqwest::Error) -> Failure {
-    let failure = if error.is_timeout() { Failure::TimedOut(Clock::Idle) } else { Failure::Broken };
+    let failure = match error.is_timeout() {
+        true => Failure::TimedOut(Clock::Idle),
+        false if is_unreadable(error) => Failure::Unreadable,
+        false => Failure::Broken,
+    };
     tracing::debug!(%failure, cause = deepest(error), "the body broke");
     failure
+}
+
+/// Whether bytes came that are not what they should be, rather than none. (reqwest calls every failure of a body one of decoding.)
+fn is_unreadable(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let (mut transport, mut io) = (false, None);
+    for cause in causes {
+        if let Some(http) = cause.downcast_ref::<hyper::Error>() {
+            transport = true;
+            if http.is_parse() {
+                return true;
+            }
+        }
+        io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind).or(io);
+    }
+    match io {
+        // Wrong framing; no compressed data.
+        Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => true,
+        // The transfer was whole, and what was compressed in it is not.
+        Some(ErrorKind::UnexpectedEof) => !transport,
+        _ => false,
+    }
 }
 
 /// The first cause of all, which says what happened and names no URL.

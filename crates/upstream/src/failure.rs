@@ -51,6 +51,9 @@ pub enum Failure {
     /// The connection broke after the request was sent, or the body ended short.
     #[error("the connection to the upstream broke")]
     Broken,
+    /// What came is no HTTP, or not encoded as it says. The request was sent.
+    #[error("the upstream's answer cannot be read")]
+    Unreadable,
     /// No place (concurrency or requests per minute) before the deadline. Nothing was sent.
     #[error("no place at the upstream in time")]
     NoPlace,

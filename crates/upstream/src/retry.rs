@@ -99,6 +99,8 @@ impl Fault {
             },
             // A silent upstream is not waited for twice.
             Failure::TimedOut(_) => return None,
+            // Who answers like that will again.
+            Failure::Unreadable => return None,
             Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::TooLong => {
                 return None;
             }

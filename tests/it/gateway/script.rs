@@ -17,6 +17,10 @@ pub struct Script {
     failure: Mutex<Option<ProviderError>>,
     /// What it can do is asked of it within a request: then it panics.
     pub panics: AtomicBool,
+    /// It reports no usage.
+    pub silent: AtomicBool,
+    /// It reports no money.
+    pub tokens_alone: AtomicBool,
 }
 
 /// A call that a test answers.
@@ -61,10 +65,14 @@ impl Provider for Script {
             images: Offer::Unsupported,
             search_filters: Offer::Unsupported,
             citations: Offer::Unsupported,
-            usage: Offer::Native,
+            usage: if self.silent.load(Ordering::SeqCst) { Offer::Unsupported } else { Offer::Native },
             inject: Offer::Unsupported,
             upstream_history: Offer::Unsupported,
         }
+    }
+
+    fn reports_cost(&self) -> bool {
+        !self.tokens_alone.load(Ordering::SeqCst)
     }
 
     fn memory(&self) -> Memory {

@@ -234,6 +234,23 @@ async fn a_certificate_that_cannot_be_used_is_named() {
 }
 
 /// What a connection still gives until it ends, in whatever way.
+#[tokio::test]
+async fn a_body_that_is_announced_too_large_is_neither_waited_for_nor_asked_for() {
+    let running = running(|_| {}).await;
+    for expect in ["", "expect: 100-continue\r\n"] {
+        let mut socket = connect(&running).await;
+        let head = format!(
+            "POST /v1/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+             {expect}content-length: 2000000\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_to_end(socket).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("body_too_large"), "{answer}");
+    }
+    running.leave().await;
+}
+
 async fn read_to_end(mut socket: TcpStream) -> String {
     let mut bytes = Vec::new();
     // A reset is an end as well.

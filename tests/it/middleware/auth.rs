@@ -193,7 +193,8 @@ async fn tokens_are_bounded() {
         spec.may = [Permission::Tokens].into_iter().collect();
         spec.assistants = AllowedAssistants::These(["docs".parse().unwrap()].into());
     });
-    let gateway = Gateway::new(Plan { keys: vec![issuer, key(KEY, |_| {})], ..Plan::default() });
+    let for_all = key("issues-all", |spec| spec.may = [Permission::Tokens].into_iter().collect());
+    let gateway = Gateway::new(Plan { keys: vec![issuer, for_all, key(KEY, |_| {})], ..Plan::default() });
     let wanted = async |body: serde_json::Value| {
         gateway.send(request(Method::POST, "/v1/tokens", "issues-tokens", body.to_string())).await.error()
     };
@@ -209,6 +210,10 @@ async fn tokens_are_bounded() {
     }
     let beyond = wanted(json!({"user": "ann", "expires_in": 1, "assistants": ["support"]})).await;
     assert_eq!((beyond.0, beyond.1.as_str()), (403, "assistant_not_allowed"));
+    let unknown = json!({"user": "ann", "expires_in": 1, "assistants": ["nobody"]});
+    let call = request(Method::POST, "/v1/tokens", "issues-all", unknown.to_string());
+    let told = (404, "assistant_not_found".into(), Some("assistants".into()));
+    assert_eq!(gateway.send(call).await.error(), told);
     let not_permitted = gateway.post("/v1/tokens", json!({"user": "ann", "expires_in": 1})).await;
     assert_eq!(not_permitted.code(), (403, "not_permitted".into()));
 }

@@ -146,3 +146,48 @@ async fn a_budget_counts_the_ledger_what_runs_and_what_was_used() {
     call.end();
     assert_eq!(again.await.unwrap(), 200);
 }
+
+#[tokio::test]
+async fn every_limit_is_told_on_every_answer() {
+    let gateway = limited(json!({"requests_per_minute": 600, "concurrent_turns": 2,
+        "budgets": [{"per": "day", "tokens": 100}, {"per": "day", "cost": "1.5", "currency": "RUB"}],
+        "reserve": {"tokens": 40}}));
+    gateway.vault.set_spent(10);
+    let policy = "\"requests\";q=600;w=60, \"turns\";q=2, \"tokens-day\";q=100;w=86400, \
+                  \"cost-day-rub\";q=150;w=86400;qu=\"0.01 RUB\"";
+    for path in ["/v1/assistants", "/v1/nowhere", "/v1/conversations?limit=0"] {
+        let answer = gateway.get(path).await;
+        assert_eq!(answer.header("ratelimit-policy"), Some(policy), "{path}");
+        let state = answer.header("ratelimit").unwrap();
+        assert!(state.contains(", \"turns\";r=2, \"tokens-day\";r=90;t="), "{state}");
+        assert!(state.contains(", \"cost-day-rub\";r=150;t="), "{state}");
+    }
+    // A turn that runs has its place and its reserve.
+    let mut calls = gateway.script.by_hand();
+    let mut body = unstored();
+    body["stream"] = true.into();
+    let running = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+    let _call = calls.recv().await.unwrap();
+    let state = running.headers()["ratelimit"].to_str().unwrap();
+    assert!(state.contains("\"turns\";r=1, \"tokens-day\";r=50;t="), "{state}");
+}
+
+#[tokio::test]
+async fn a_refusal_tells_the_limit_that_it_is_for() {
+    for (limits, code, left) in [
+        (json!({"budgets": [{"per": "month", "tokens": 5}]}), "key_budget", "\"tokens-month\";r=0;t="),
+        (json!({"concurrent_turns": 1}), "key_concurrency", "\"turns\";r=0"),
+    ] {
+        let gateway = limited(limits);
+        gateway.vault.set_spent(10);
+        let mut calls = gateway.script.by_hand();
+        let mut body = unstored();
+        body["stream"] = true.into();
+        let first = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+        let _call = if first.status() == 200 { calls.recv().await } else { None };
+        let refused = gateway.post("/v1/chat", unstored()).await;
+        assert_eq!(refused.code(), (429, code.into()));
+        assert!(refused.header("ratelimit").unwrap().starts_with(left), "{:?}", refused.headers);
+        assert!(refused.header("ratelimit-policy").is_some());
+    }
+}

@@ -1,5 +1,7 @@
 //! The admin listener.
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -46,6 +48,9 @@ async fn keys_that_make_no_sense_are_refused() {
         (json!({"name": "a", "may": ["everything"]}), "invalid_value", "may[0]"),
         (json!({"name": "a", "requests_per_minute": 0}), "invalid_value", "requests_per_minute"),
         (json!({"name": "a", "budgets": [{"per": "week", "tokens": 1}]}), "invalid_value", "budgets[0].per"),
+        (json!({"name": "a", "budgets": [["day", 1, null, null]]}), "invalid_value", "budgets[0]"),
+        (json!({"name": "a", "reserve": [1, "1"]}), "invalid_value", "reserve"),
+        (json!({"name": "a", "assistants": ["docs", "nobody"]}), "invalid_value", "assistants[1]"),
         (json!({"name": "a", "budgets": [{"per": "day"}]}), "invalid_value", "budgets[0]"),
         (json!({"name": "a", "expires_at": "2001-01-01T00:00:00Z"}), "invalid_value", "expires_at"),
         (json!({"name": "a", "expires_at": "90d"}), "invalid_value", "expires_at"),
@@ -54,6 +59,27 @@ async fn keys_that_make_no_sense_are_refused() {
         let answer = gateway.admin(Method::POST, "/admin/keys", &body.to_string()).await;
         assert_eq!(answer.error(), (400, code.into(), Some(param.into())), "{body}");
     }
+}
+
+#[tokio::test]
+async fn budgets_that_nobody_can_keep_are_refused() {
+    let gateway = Gateway::new(Plan::default());
+    let make = async |budgets: Value| {
+        let body = json!({"name": "a", "assistants": ["docs"], "budgets": budgets});
+        gateway.admin(Method::POST, "/admin/keys", &body.to_string()).await
+    };
+    let (tokens, both) = (
+        json!([{"per": "day", "tokens": 5}]),
+        json!([{"per": "day", "tokens": 5}, {"per": "day", "cost": "5", "currency": "RUB"}]),
+    );
+    assert_eq!(make(both.clone()).await.status, 201);
+    gateway.script.tokens_alone.store(true, Ordering::SeqCst);
+    assert_eq!(make(tokens.clone()).await.status, 201);
+    let refused = |param: &str| (400, "invalid_value".to_owned(), Some(param.to_owned()));
+    assert_eq!(make(both).await.error(), refused("budgets[1].cost"));
+    gateway.script.silent.store(true, Ordering::SeqCst);
+    assert_eq!(make(tokens).await.error(), refused("budgets"));
+    assert_eq!(make(json!([])).await.status, 201);
 }
 
 #[tokio::test]

@@ -242,6 +242,7 @@ async fn a_busy_conversation_names_the_turn_that_runs() {
         gateway.post("/v1/chat", json!({"conversation_id": conversation, "message": "and more"})).await;
     assert_eq!(busy.code(), (409, "conversation_busy".into()));
     assert_eq!(busy.header("x-turn-id"), Some(id.as_str()));
+    assert_eq!(busy.header("retry-after"), Some("1"));
     call.say("x");
     call.end();
     whole(running).await;

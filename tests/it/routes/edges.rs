@@ -126,6 +126,25 @@ async fn fields_are_named() {
 }
 
 #[tokio::test]
+async fn what_a_field_must_be_is_said_in_plain_words() {
+    let gateway = Gateway::new(Plan::default());
+    for (field, value, words) in [
+        ("stream", json!("yes"), "`stream`: must be true or false"),
+        ("context_messages", json!("many"), "`context_messages`: must be a whole number from 0"),
+        ("when_busy", json!("later"), "`when_busy`: must be one of `reject`, `queue`, `interrupt`"),
+        ("metadata", json!([]), "`metadata`: must be an object"),
+        ("messages", json!({}), "`messages`: must be an array"),
+        ("messages", json!([["user", "hi"]]), "`messages[0]`: must be an object"),
+        ("message", json!([["text", "hi", null]]), "`message[0]`: must be an object"),
+    ] {
+        let body = json!({"assistant": "support", field: value});
+        let answer = gateway.post("/v1/chat", body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["error"]["message"], words, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn query_parameters_are_named() {
     let gateway = Gateway::new(Plan::default());
     let turn = chat::TurnId::new();

@@ -24,6 +24,16 @@ async fn each_line_is_a_turn_of_one_conversation() {
 }
 
 #[tokio::test]
+async fn a_pipe_is_given_no_control_characters_and_may_give_what_is_no_text() {
+    let demo = Program::demo().await;
+    let mut chat = command(&["chat", "--url", &demo.url, "--key", &demo.key, "--assistant", "docs"]);
+    let (status, out, err) = run(&mut chat, b"caf\xe9 \x1b[2Jhere\nand there\n".as_slice()).await;
+    assert_eq!(status.code(), Some(0), "{out}{err}");
+    assert!(out.contains("caf\u{fffd} [2Jhere") && out.contains("and there"), "{out:?}");
+    assert!(!out.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{out:?}");
+}
+
+#[tokio::test]
 async fn what_goes_wrong_is_a_sentence_and_exit_code_1() {
     let demo = Program::demo().await;
     let mut chat = command(&["chat", "--url", &demo.url, "--key", "not-a-key", "--assistant", "docs"]);

@@ -61,12 +61,24 @@ async fn wrong_words_are_2_failed_work_is_1() {
         assert_eq!((status.code(), out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(err.contains("Usage"), "{err}");
     }
+    for arguments in [
+        &["healthcheck", "--url", "nope"][..],
+        &["healthcheck", "--url", "ftp://example.com"],
+        &["chat", "--url", ""],
+        &["keys", "create", "--name", ""],
+        &["keys", "create", "--name", "a\nb"],
+        &["keys", "create", "--name", "app", "--tenant", " "],
+    ] {
+        let (status, out, err) = run(&mut command(arguments), "").await;
+        assert_eq!((status.code(), out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+    }
     let (status, out, _) = run(&mut command(&["--version"]), "").await;
     assert_eq!((status.code(), out.starts_with("switchboard ")), (Some(0), true));
     for arguments in [["serve"], ["check"], ["migrate"]] {
         let (status, _, err) = run(command(&arguments).args(["--config", "/nowhere.toml"]), "").await;
         assert_eq!(status.code(), Some(1));
         assert!(err.contains("cannot read the configuration `/nowhere.toml`"), "{err}");
+        assert_eq!(err.matches("No such file").count(), 1, "{err}");
     }
 }
 
@@ -94,7 +106,7 @@ async fn check_says_what_is_wrong_and_where() {
 
     let (status, out, _) = run(command(&["check", "--probe", "--config"]).arg(folder.file()), "").await;
     assert_eq!(status.code(), Some(1), "nobody answers at the provider's address: {out}");
-    assert!(out.contains("providers.model (openai): "), "{out}");
+    assert!(out.contains("providers.model (openai): ") && !out.contains("no problem found"), "{out}");
 }
 
 #[tokio::test]

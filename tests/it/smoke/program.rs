@@ -36,12 +36,12 @@ pub fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end: status, standard output, standard error.
-pub async fn run(command: &mut Command, input: &str) -> (ExitStatus, String, String) {
+pub async fn run(command: &mut Command, input: impl AsRef<[u8]>) -> (ExitStatus, String, String) {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // A program that reads nothing may be gone by now.
-    let _ = stdin.write_all(input.as_bytes()).await;
+    let _ = stdin.write_all(input.as_ref()).await;
     drop(stdin);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

@@ -155,7 +155,15 @@ async fn messages_are_paged_both_ways(bed: &Bed) {
 }
 
 async fn a_strange_cursor_is_refused(bed: &Bed) {
-    let id = bed.conversation(0).await;
+    let (id, other) = (bed.conversation(0).await, bed.conversation(1).await);
+    for one in [id, other] {
+        bed.exchange(one, "question", "answer", 2).await;
+    }
+    let listed =
+        async |id, cursor| bed.store.messages(&bed.tenant, id, false, PageRequest { limit: 1, cursor }).await;
+    let cursor = listed(id, None).await.unwrap().next_cursor;
+    assert_eq!(listed(id, cursor.clone()).await.unwrap().items.len(), 1);
+    assert!(matches!(listed(other, cursor).await, Err(StoreError::Cursor)), "another conversation's");
     for cursor in ["", "x", "c", "a-1", "d", "c1_2", "a9999999999999999999", "' OR 1=1", "\u{0}"] {
         let request = || PageRequest { limit: 3, cursor: Some(cursor.into()) };
         let listed = bed.store.conversations(&bed.tenant, ConversationFilter::default(), request()).await;

@@ -89,9 +89,10 @@ async fn what_is_not_the_upstreams_fault_does_not_open_it() {
 
 #[tokio::test(start_paused = true)]
 async fn every_failure_counts_those_of_bodies_too() {
-    let steps: [fn() -> Step; 7] = [
+    let steps: [fn() -> Step; 8] = [
         || Step::Fail(Failure::Unreachable),
         || Step::Fail(Failure::Broken),
+        || Step::Fail(Failure::Unreadable),
         || Step::Fail(Failure::TimedOut(Clock::Connect)),
         || Step::Hang,
         || answer_with(200, &[], stream::iter([Ok(Bytes::from_static(b"a")), Err(Failure::Broken)])),

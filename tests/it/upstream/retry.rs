@@ -70,6 +70,7 @@ async fn what_did_nothing_is_sent_again_and_what_may_have_only_where_that_is_har
         BreaksBeforeItsFirstByte,
     ];
     let never = [
+        Fails(|| Failure::Unreadable),
         Fails(|| Failure::TimedOut(Clock::Connect)),
         Fails(|| Failure::TimedOut(Clock::Headers)),
         Fails(|| Failure::TimedOut(Clock::Idle)),

@@ -51,7 +51,11 @@ impl Check {
         };
         if self.print {
             output::piece(&config.printed);
-        } else {
+        }
+        if self.probe && !probe(&config).await {
+            return Ok(ExitCode::FAILURE);
+        }
+        if !self.print {
             output::line(&format!(
                 "{}: no problem found ({}, {}, {})",
                 self.config.file.display(),
@@ -59,9 +63,6 @@ impl Check {
                 many(config.catalog.assistants().count(), "assistant"),
                 many(config.keys.len(), "key"),
             ));
-        }
-        if self.probe && !probe(&config).await {
-            return Ok(ExitCode::FAILURE);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -39,11 +39,11 @@ enum Action {
 #[derive(Debug, Args)]
 struct Create {
     /// What the key is called in logs and metrics.
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     name: String,
     /// Whose conversations, turns and usage it sees; its own name when left out.
     #[arg(long)]
-    tenant: Option<String>,
+    tenant: Option<TenantId>,
     /// An assistant that it may use; may be given several times. All when left out.
     #[arg(long = "assistant", value_name = "ASSISTANT")]
     assistants: Vec<AssistantName>,
@@ -72,6 +72,11 @@ struct Revoke {
     id: KeyId,
     #[command(flatten)]
     config: ConfigFile,
+}
+
+/// A key's name: it is its tenant's as well, where none is named.
+fn name(text: &str) -> Result<String, String> {
+    text.parse::<TenantId>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn permission(word: &str) -> Result<Permission, String> {
@@ -105,9 +110,10 @@ impl Create {
         if let Some(unknown) = self.assistants.iter().find(|name| config.catalog.assistant(name).is_none()) {
             bail!("the configuration has no assistant `{unknown}`");
         }
-        let tenant = self.tenant.as_deref().unwrap_or(&self.name);
-        let tenant: TenantId =
-            tenant.parse().with_context(|| format!("`{tenant}` is no name of a tenant"))?;
+        let tenant = match self.tenant {
+            Some(tenant) => tenant,
+            None => self.name.parse().with_context(|| format!("`{}` is no name of a tenant", self.name))?,
+        };
         let secret = new_secret();
         let now = Timestamp::now();
         let key = NewKey {

@@ -71,8 +71,14 @@ impl ConfigFile {
 #[derive(Debug, Args)]
 pub(crate) struct Address {
     /// The running gateway.
-    #[arg(long, value_name = "URL", env = "SWITCHBOARD_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = "SWITCHBOARD_URL", default_value = "http://127.0.0.1:8080",
+        value_parser = address)]
     url: String,
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.map(|_| text.trim().to_owned()).ok_or_else(|| "a URL such as http://127.0.0.1:8080".to_owned())
 }
 
 impl Address {

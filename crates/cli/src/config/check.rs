@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chat::{
-    AllowedAssistants, AssistantName, Cost, KeyId, Offer, Permission, ProviderName, TenantId, WhenBusy,
-};
+use chat::{AllowedAssistants, AssistantName, Cost, KeyId, Permission, ProviderName, TenantId, WhenBusy};
 use engine::{Assistant, Catalog, OnDisconnect, ProviderEntry, Settings};
 use secrecy::{ExposeSecret, SecretString};
 use server::{Budget, KeySpec, Limits, Per, Reserve, Tls, hash_secret};
@@ -374,18 +372,9 @@ fn limits(
         let name = error.param.split(['[', '.']).next().unwrap_or_default();
         problems.add(table.at(name), format!("{}.{}", table.path, error.param), error.problem);
     }
-    if !limits.budgets.is_empty() {
-        let unknown = assistants.iter().filter(|assistant| {
-            allowed.allows(&assistant.name)
-                && assistant.provider.provider.capabilities().usage == Offer::Unsupported
-        });
-        for assistant in unknown {
-            let message = format!(
-                "nobody can know what `{}` costs: its provider `{}` reports no usage. Leave the assistant out of the key's `assistants`, or the budgets",
-                assistant.name, assistant.provider.name
-            );
-            problems.add(table.at("budgets"), table.path("budgets"), message);
-        }
+    let its = assistants.iter().filter(|assistant| allowed.allows(&assistant.name));
+    for server::Unknowable { param, problem } in limits.unknowable(its) {
+        problems.add(table.at("budgets"), table.path(&param), problem);
     }
     limits
 }

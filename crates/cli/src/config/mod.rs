@@ -128,12 +128,12 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the configuration `{}`: {source}", .file.display())]
+    #[error("cannot read the configuration `{}`: {why}", .file.display())]
     File {
         /// Which one.
         file: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why. No `source`: whoever prints the whole chain would print it twice.
+        why: std::io::Error,
     },
     /// It is read and wrong.
     #[error(transparent)]
@@ -147,8 +147,8 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or something in it is wrong: then everything that is wrong is told.
     pub fn load(file: &Path, environment: &dyn Environment, before: &[Built]) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| LoadError::File { file: file.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(file).map_err(|why| LoadError::File { file: file.to_owned(), why })?;
         let mut config = Self::parse(&file.display().to_string(), &text, environment, before)?;
         config.files.push(Seen::holding(file, text.as_bytes()));
         Ok(config)

@@ -95,7 +95,9 @@ impl Collector {
 
 /// The candidate that `word` was most likely meant to be; none when nothing is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bound = (word.chars().count() / 2).max(2);
+    let length = word.chars().count();
+    // Of a word of one or two letters nothing would be left.
+    let bound = (length / 3).max(2).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
@@ -165,6 +167,8 @@ mod tests {
         assert_eq!(nearest("drain_timeot", keys), Some("drain_timeout"));
         assert_eq!(nearest("Heart_Beat", keys), Some("heartbeat"));
         assert_eq!(nearest("x", keys), None);
+        assert_eq!(nearest("draining", keys), None);
+        assert_eq!(nearest("tls", ["cors", "url"]), None, "no letter is the same");
         assert_eq!(suggestion("x", ["one"]), "; there is only `one`");
     }
 

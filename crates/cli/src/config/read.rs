@@ -44,7 +44,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn file(&mut self, text: &str) -> Option<Values> {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            self.problems.add(error.span().as_ref(), "", error.message().trim());
+            let (at, message) = (error.span(), error.message().trim());
+            let key = at.clone().and_then(|at| text.get(at)).filter(|_| message == "duplicate key");
+            match key {
+                Some(key) => {
+                    self.problems.add(at.as_ref(), key.trim(), "stands twice: only one can be meant")
+                }
+                None => self.problems.add(at.as_ref(), "", message),
+            }
         }
         if !errors.is_empty() {
             return None;

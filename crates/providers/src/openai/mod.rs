@@ -115,6 +115,11 @@ impl Provider for Openai {
         true
     }
 
+    /// The protocol counts tokens alone.
+    fn reports_cost(&self) -> bool {
+        false
+    }
+
     /// Always: nothing is remembered there.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()

@@ -3,6 +3,10 @@
 //! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
 //! twice) and gives the form in which two bodies can be compared; and once as what the route wants.
 
+mod number;
+mod object;
+mod words;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -13,6 +17,7 @@ use bytes::Bytes;
 use chat::{ErrorCode, Idempotency, TurnError};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -21,6 +26,9 @@ use serde_path_to_error::{Path, Segment};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
+
+pub(crate) use number::AtMost;
+pub(crate) use object::Object;
 
 /// A route's JSON body, and what makes the request repeatable.
 #[derive(Debug)]
@@ -54,14 +62,20 @@ async fn read<T: DeserializeOwned>(
     app: &App,
     absent: Option<&'static str>,
 ) -> Result<Body<T>, ApiError> {
+    let announced = request.body().size_hint().lower();
     let (parts, body) = request.with_limited_body().into_parts();
     let labelled = is_json(&parts.headers);
     if absent.is_none() && !labelled {
         return Err(not_json());
     }
+    let bytes_max = app.front.config.body_bytes_max;
+    if announced > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+        // Not waited for, and not asked for: `100 Continue` is sent when somebody begins to read.
+        return Err(too_large(bytes_max));
+    }
     let bytes = match tokio::time::timeout(app.front.config.body_timeout, body.collect()).await {
         Ok(Ok(bytes)) => bytes.to_bytes(),
-        Ok(Err(error)) => return Err(broken(&error, app.front.config.body_bytes_max)),
+        Ok(Err(error)) => return Err(broken(&error, bytes_max)),
         Err(_) => return Err(ApiError::new(ErrorCode::InvalidJson, "the body did not arrive in time")),
     };
     let bytes = match absent {
@@ -81,6 +95,10 @@ async fn read<T: DeserializeOwned>(
     let window = app.engine.settings().idempotency_window;
     let idempotency = idempotency::of(&parts, caller.caller(), canonical, window)?;
     Ok(Body { value, idempotency })
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {bytes_max} bytes"))
 }
 
 fn not_json() -> ApiError {
@@ -108,8 +126,7 @@ fn broken(error: &(dyn Error + 'static), bytes_max: usize) -> ApiError {
     let mut next = Some(error);
     while let Some(cause) = next {
         if cause.is::<LengthLimitError>() {
-            let message = format!("the body is larger than {bytes_max} bytes");
-            return ApiError::new(ErrorCode::BodyTooLarge, message);
+            return too_large(bytes_max);
         }
         next = cause.source();
     }
@@ -150,7 +167,8 @@ fn problem(path: &Path, error: &serde_json::Error) -> ApiError {
     } else {
         (ErrorCode::InvalidValue, (path.iter().len() > 0).then(|| path.to_string()))
     };
-    let mut problem = TurnError::new(code, sentence);
+    let sentence = words::plain(sentence);
+    let mut problem = TurnError::new(code, sentence.clone());
     if code == ErrorCode::InvalidValue
         && let Some(param) = &param
     {

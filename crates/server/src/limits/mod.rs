@@ -4,6 +4,8 @@
 //! turns. A turn is admitted while both together leave room for its reserve, so an overrun is bounded by what running turns cost
 //! beyond theirs.
 
+mod standing;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +25,13 @@ use crate::error::ApiError;
 use crate::keys::Key;
 use crate::{Budget, Limits, Per, Reserve, metrics};
 
+pub(crate) use standing::Standing;
+
 /// What was read of the ledger is read again after so long, if nothing of the key runs.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 3600;
 
 /// Counts for all keys.
 #[derive(Debug)]
@@ -207,7 +214,26 @@ fn since(per: Per, now: Timestamp) -> String {
 
 /// Seconds until the span that `now` lies in ends.
 fn seconds_left(per: Per, now: Timestamp) -> u64 {
-    const DAY: i64 = 24 * 3600;
+    u64::try_from(end_of(per, now) - now.seconds()).unwrap_or(1).max(1)
+}
+
+/// Seconds that the span which `now` lies in has in all.
+fn seconds_of(per: Per, now: Timestamp) -> u64 {
+    let end = end_of(per, now);
+    let days = match per {
+        Per::Day => 1,
+        // A month has as many days as its last one says.
+        Per::Month => Timestamp::from_millis((end - 1) * 1000)
+            .day()
+            .rsplit('-')
+            .next()
+            .map_or(30, |day| day.parse().unwrap_or(30)),
+    };
+    days * DAY.unsigned_abs()
+}
+
+/// When the span ends that `now` lies in, in seconds.
+fn end_of(per: Per, now: Timestamp) -> i64 {
     let mut end = (now.seconds().div_euclid(DAY) + 1) * DAY;
     if per == Per::Month {
         let month = now.month();
@@ -216,7 +242,7 @@ fn seconds_left(per: Per, now: Timestamp) -> u64 {
             end += DAY;
         }
     }
-    u64::try_from(end - now.seconds()).unwrap_or(1).max(1)
+    end
 }
 
 impl Counters {
@@ -251,11 +277,7 @@ impl Counters {
         let now = Timestamp::now();
         let settings = counter.settings.load_full();
         let limits = &settings.limits;
-        for per in [Per::Day, Per::Month] {
-            if limits.budgets.iter().any(|budget| budget.per == per) {
-                self.read(&counter, key.id(), per, now).await;
-            }
-        }
+        self.read_spans(&counter, key.id(), &limits.budgets, now).await;
         let mut turns = counter.turns();
         if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
             metrics::limit_hit("concurrency", !limits.shadow);
@@ -276,6 +298,15 @@ impl Counters {
         let currencies = currencies(&limits.budgets);
         let reserve = limits.reserve;
         Ok(Box::new(TurnLease { counter, currencies, reserve, settled: AtomicBool::new(false) }))
+    }
+
+    /// Reads what was spent in the spans that these budgets are for.
+    async fn read_spans(&self, counter: &Counter, key: KeyId, budgets: &[Budget], now: Timestamp) {
+        for per in [Per::Day, Per::Month] {
+            if budgets.iter().any(|budget| budget.per == per) {
+                self.read(counter, key, per, now).await;
+            }
+        }
     }
 
     /// Reads what the ledger says, if it was not read in this span or may have grown elsewhere.

@@ -1,4 +1,6 @@
-//! How often a key may call, and what it is told about that.
+//! How often a key may call, and what it is told about that and its other limits.
+
+use std::fmt::Write as _;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -8,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::app::App;
 use crate::error::{ApiError, insert};
-use crate::limits::Rate;
+use crate::limits::{Rate, Standing};
 use crate::middleware::auth::Who;
 
 pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -16,10 +18,8 @@ pub(crate) const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Counts the request; one too many is refused.
 pub(crate) async fn rate_limit(State(app): State<App>, who: Who, request: Request, next: Next) -> Response {
-    let Some(rate) = app.counters.request(who.key()) else {
-        return next.run(request).await;
-    };
-    let mut response = match rate.wait {
+    let rate = app.counters.request(who.key());
+    let mut response = match rate.and_then(|rate| rate.wait) {
         None => next.run(request).await,
         Some(wait) => {
             let message = "the key's requests per minute are used up: wait";
@@ -28,13 +28,46 @@ pub(crate) async fn rate_limit(State(app): State<App>, who: Who, request: Reques
             ApiError::from(error).into_response()
         }
     };
-    show(response.headers_mut(), rate);
+    // Read once the answer is known: a turn that this request began counts.
+    let mut all: Vec<_> = rate.map(standing).into_iter().collect();
+    all.extend(app.counters.standing(who.key()).await);
+    show(response.headers_mut(), &all);
     response
 }
 
-/// The IETF draft's two fields.
-fn show(headers: &mut HeaderMap, rate: Rate) {
-    let Rate { per_minute, remaining, reset, .. } = rate;
-    insert(headers, POLICY, &format!("\"requests\";q={per_minute};w=60"));
-    insert(headers, STATE, &format!("\"requests\";r={remaining};t={reset}"));
+fn standing(rate: Rate) -> Standing {
+    Standing {
+        name: "requests".to_owned(),
+        unit: None,
+        quota: rate.per_minute.into(),
+        window: Some(60),
+        remaining: rate.remaining.into(),
+        reset: Some(rate.reset),
+    }
+}
+
+/// The IETF draft's two fields, a member for each limit; neither where there is none.
+fn show(headers: &mut HeaderMap, all: &[Standing]) {
+    if all.is_empty() {
+        return;
+    }
+    let (mut policy, mut state) = (String::new(), String::new());
+    for one in all {
+        let Standing { name, unit, quota, window, remaining, reset } = one;
+        let comma = if policy.is_empty() { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(policy, "{comma}\"{name}\";q={quota}");
+        if let Some(window) = window {
+            let _ = write!(policy, ";w={window}");
+        }
+        if let Some(unit) = unit {
+            let _ = write!(policy, ";qu=\"{unit}\"");
+        }
+        let _ = write!(state, "{comma}\"{name}\";r={remaining}");
+        if let Some(reset) = reset {
+            let _ = write!(state, ";t={reset}");
+        }
+    }
+    insert(headers, POLICY, &policy);
+    insert(headers, STATE, &state);
 }

@@ -4,19 +4,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
+use engine::Catalog;
 use http::StatusCode;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, Object, OptionalBody, given};
 use crate::error::ApiError;
 use crate::middleware::audit::About;
 use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
 use crate::routes::reply;
 use crate::text::Line;
-use crate::{Budget, Limits, Reloaded, Reserve, hash_secret, new_secret};
+use crate::{Budget, Limits, Reloaded, Reserve, Unknowable, hash_secret, new_secret};
 
 pub(super) async fn providers(State(app): State<App>, _: NoParams) -> Result<impl IntoResponse, ApiError> {
     Ok(reply::list(app.engine.providers()))
@@ -53,9 +54,9 @@ pub(super) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     concurrent_turns: Option<u32>,
     #[serde(default, deserialize_with = "given")]
-    budgets: Option<Vec<Budget>>,
+    budgets: Option<Vec<Object<Budget>>>,
     #[serde(default, deserialize_with = "given")]
-    reserve: Option<Reserve>,
+    reserve: Option<Object<Reserve>>,
     #[serde(default, deserialize_with = "given")]
     shadow: Option<bool>,
 }
@@ -131,11 +132,12 @@ pub(super) async fn create_key(
         requests_per_minute: value.requests_per_minute,
         burst: value.burst,
         concurrent_turns: value.concurrent_turns,
-        budgets: value.budgets.unwrap_or_default(),
-        reserve: value.reserve.unwrap_or_default(),
+        budgets: value.budgets.unwrap_or_default().into_iter().map(|Object(budget)| budget).collect(),
+        reserve: value.reserve.map(|Object(reserve)| reserve).unwrap_or_default(),
         shadow: value.shadow.unwrap_or(false),
     };
     limits.check().map_err(|error| ApiError::invalid(&error.param, error.to_string()))?;
+    possible(&app.engine.catalog(), value.assistants.as_deref(), &limits)?;
     // A tenant's name may be all that a key's name may be, and no more.
     let own =
         name.parse().map_err(|_| ApiError::invalid("name", "`name` cannot be a tenant's: give a `tenant`"));
@@ -156,6 +158,26 @@ pub(super) async fn create_key(
     let mut response = reply::created(Shown::new(record, Some(secret.expose_secret().to_owned())));
     response.extensions_mut().insert(about);
     Ok(response)
+}
+
+/// Whether the gateway has these assistants (all that it has, when left out), and can keep the key's budgets for them.
+fn possible(
+    catalog: &Catalog,
+    assistants: Option<&[AssistantName]>,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    let all = assistants.unwrap_or_default();
+    if let Some((index, name)) = all.iter().enumerate().find(|(_, name)| catalog.assistant(name).is_none()) {
+        let param = format!("assistants[{index}]");
+        return Err(ApiError::invalid(&param, format!("`{param}`: there is no assistant `{name}`")));
+    }
+    let its = catalog.assistants().filter(|one| assistants.is_none_or(|names| names.contains(&one.name)));
+    match limits.unknowable(its.map(AsRef::as_ref)).into_iter().next() {
+        Some(Unknowable { param, problem }) => {
+            Err(ApiError::invalid(&param, format!("`{param}`: {problem}")))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn revoke_key(

@@ -80,7 +80,7 @@ pub(super) async fn list(State(app): State<App>, who: Who, uri: Uri) -> Result<i
     let filter = ConversationFilter {
         assistant: params.value("assistant", "an assistant's name")?,
         assistants: None,
-        user: params.value("user", "a user's name, at most 256 bytes without control characters")?,
+        user: params.value("user", "a user's name, at most 256 characters without control characters")?,
         since: params.time("since")?,
         until: params.time("until")?,
         words: words.filter(|words| !words.trim().is_empty()),
@@ -150,7 +150,7 @@ pub(super) async fn delete_all(
 ) -> Result<Json<Deleted>, ApiError> {
     let params = Params::read(&uri, &["user"])?;
     let user: Option<UserId> =
-        params.value("user", "a user's name, at most 256 bytes without control characters")?;
+        params.value("user", "a user's name, at most 256 characters without control characters")?;
     let Some(user) = user else {
         let message = "name the `user` whose conversations are to be erased";
         return Err(TurnError::new(ErrorCode::MissingField, message).about("user").into());

@@ -6,7 +6,7 @@ use chat::{Content, Part};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use crate::body::given;
+use crate::body::{Object, given};
 
 /// The content of a message. Not yet checked for being empty.
 #[derive(Debug, PartialEq)]
@@ -40,11 +40,11 @@ impl<'de> Deserialize<'de> for Said {
 
 /// A part as clients write it.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "Fields")]
+#[serde(try_from = "Object<Fields>")]
 struct OnePart(Part);
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a part: an object with `type`")]
+#[serde(deny_unknown_fields, expecting = "an object with `type`")]
 struct Fields {
     r#type: Sort,
     #[serde(default, deserialize_with = "given")]
@@ -60,11 +60,11 @@ enum Sort {
     Image,
 }
 
-impl TryFrom<Fields> for OnePart {
+impl TryFrom<Object<Fields>> for OnePart {
     /// Worded as serde words it, so that the answer names the field.
     type Error = &'static str;
 
-    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+    fn try_from(Object(fields): Object<Fields>) -> Result<Self, Self::Error> {
         match fields {
             Fields { r#type: Sort::Text, text: Some(text), url: None } => Ok(Self(Part::Text { text })),
             Fields { r#type: Sort::Text, text: None, .. } => Err("missing field `text`"),
@@ -132,6 +132,7 @@ mod tests {
             r#"[{"type":"video","url":"https://example.com"}]"#,
             r#"[{"type":"citation","source_ids":[]}]"#,
             r#"["text"]"#,
+            r#"[["text","hi",null]]"#,
             "5",
             "null",
         ] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use chat::{AssistantName, ErrorCode, Permission, Timestamp, UserId};
+use chat::{AssistantName, ErrorCode, Permission, Timestamp, TurnError, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -53,6 +53,11 @@ pub(super) async fn create(
         if let Some(name) = names.iter().find(|name| !caller.assistants.allows(name)) {
             let message = format!("this key may not use the assistant `{name}`");
             return Err(ApiError::new(ErrorCode::AssistantNotAllowed, message));
+        }
+        let catalog = app.engine.catalog();
+        if let Some(name) = names.iter().find(|name| catalog.assistant(name).is_none()) {
+            let message = format!("there is no assistant `{name}`");
+            return Err(TurnError::new(ErrorCode::AssistantNotFound, message).about("assistants").into());
         }
     }
     let expires_at = Timestamp::now().plus(Duration::from_secs(value.expires_in));

@@ -146,6 +146,7 @@ impl Ticket {
         let (outcome, pause) = match failure {
             Failure::Unreachable
             | Failure::Broken
+            | Failure::Unreadable
             | Failure::TimedOut(Clock::Connect | Clock::Headers | Clock::Idle) => (Outcome::Failed, None),
             Failure::Refused(refusal) => {
                 let asks =

@@ -100,12 +100,7 @@ async fn a_body_that_ends_short_is_broken_and_one_that_ends_with_its_connection_
 
 #[tokio::test]
 async fn a_connection_that_ends_before_the_head_is_broken_and_only_harmless_calls_are_sent_again() {
-    for (answer, end) in [
-        ("", End::Orderly),
-        ("", End::Reset),
-        ("HTTP/1.1 200 OK\r\ncont", End::Orderly),
-        ("nonsense\r\n\r\n", End::Orderly),
-    ] {
+    for (answer, end) in [("", End::Orderly), ("", End::Reset), ("HTTP/1.1 200 OK\r\ncont", End::Orderly)] {
         for (repeat, attempts) in [(Repeat::Harmless, 1), (Repeat::Always, 2)] {
             let (listener, mut config) = listener().await;
             config.retry.attempts_max = 2;
@@ -122,6 +117,42 @@ async fn a_connection_that_ends_before_the_head_is_broken_and_only_harmless_call
             let (result, ()) = tokio::join!(upstream.send(Call { repeat, ..call(MINUTE) }), serve);
             assert!(matches!(result, Err(Failure::Broken)), "{end:?} after {answer:?}: {result:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_or_not_encoded_as_it_says_is_unreadable_and_not_asked_for_again() {
+    let zipped = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-encoding: gzip\r\n";
+    for (answer, head_comes) in [
+        ("nonsense\r\n\r\n".to_owned(), false),
+        ("SSH-2.0-OpenSSH_9.6\r\n".to_owned(), false),
+        ("HTTP/1.1 200 OK\r\ncontent-length: five\r\n\r\nhello".to_owned(), false),
+        (format!("{zipped}content-length: 15\r\n\r\n{{\"text\":\"hello\"}}"), true),
+        (format!("{zipped}\r\nplain"), true),
+        // The first bytes of something that was compressed, and its clean end.
+        (format!("{zipped}content-length: 2\r\n\r\n\x1f\x08"), true),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n".to_owned(), true),
+    ] {
+        let (listener, mut config) = listener().await;
+        config.retry.attempts_max = 2;
+        config.retry.base = Duration::ZERO;
+        let upstream = open(config);
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            request(&mut socket).await;
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            End::Orderly.make(socket).await;
+        };
+        let ask = async {
+            let response = upstream.send(Call { repeat: Repeat::Always, ..call(MINUTE) }).await;
+            assert_eq!(response.is_ok(), head_comes, "{answer:?}: {response:?}");
+            match response {
+                Ok(response) => response.whole(1000).await.unwrap_err(),
+                Err(failure) => failure,
+            }
+        };
+        let ((), failure) = tokio::join!(serve, ask);
+        assert!(matches!(failure, Failure::Unreadable), "{answer:?}: {failure:?}");
     }
 }
 

@@ -68,9 +68,11 @@ impl Lines {
 }
 
 fn from_pipe() -> std::io::Result<Line> {
-    let mut text = String::new();
-    if std::io::stdin().lock().read_line(&mut text)? == 0 {
+    let mut line = Vec::new();
+    if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
         return Ok(Line::End);
     }
+    // What is no UTF-8 becomes what cannot be read; the lines after it may be.
+    let text = String::from_utf8_lossy(&line);
     Ok(Line::Text(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

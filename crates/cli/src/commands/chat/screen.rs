@@ -9,7 +9,7 @@ use crate::output;
 /// Standard output. What is no part of a reply goes to standard error.
 #[derive(Debug)]
 pub(super) struct Screen {
-    /// Whether standard output is a terminal: colours, and no control characters of others.
+    /// Whether standard output is a terminal, with colours.
     terminal: bool,
     sources: Vec<Source>,
     /// Whether the line that the cursor is in has text.
@@ -32,7 +32,8 @@ impl Screen {
         if let Some(last) = text.chars().last() {
             self.open_line = last != '\n';
         }
-        if self.terminal { output::piece(&harmless(text)) } else { output::piece(text) }
+        // In a pipe, too: it may end at a terminal.
+        output::piece(&harmless(text));
     }
 
     pub(super) fn sources(&mut self, sources: &[Source]) {

@@ -57,34 +57,53 @@ impl FromStr for AnswerPath {
 
 impl AnswerPath {
     /// The text that the path leads to, if it leads to one.
-    fn follow<'a>(&self, value: &'a Value) -> Option<&'a str> {
+    fn follow<'a>(&self, value: &'a Value, takes: Takes) -> Option<&'a str> {
         let step = |value: &'a Value, step: &String| match value {
             Value::Object(members) => members.get(step),
             Value::Array(items) if step == "-" => items.last(),
             Value::Array(items) => items.get(step.parse::<usize>().ok()?),
             _ => None,
         };
-        said(self.0.iter().try_fold(value, step)?)
+        said(self.0.iter().try_fold(value, step)?, takes)
     }
 }
 
-/// The answer in a whole value.
+/// Which texts are taken for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Those with something to read in them.
+    Words,
+    /// Those of white space alone, too.
+    Blanks,
+}
+
+/// The answer in a whole value. White space is an answer where nothing better is found.
 pub(super) fn answer(value: &Value, path: Option<&AnswerPath>) -> Found {
-    if let Some(text) = path.and_then(|path| path.follow(value)) {
+    match answer_of(value, path, Takes::Words) {
+        found @ Found::Text(_) => found,
+        otherwise => match answer_of(value, path, Takes::Blanks) {
+            found @ Found::Text(_) => found,
+            _ => otherwise,
+        },
+    }
+}
+
+fn answer_of(value: &Value, path: Option<&AnswerPath>, takes: Takes) -> Found {
+    if let Some(text) = path.and_then(|path| path.follow(value, takes)) {
         return Found::Text(text.to_owned());
     }
     match value {
-        Value::String(_) => said(value).map_or(Found::Nothing, |text| Found::Text(text.to_owned())),
-        Value::Array(rows) => among(rows),
-        Value::Object(_) if is_document(value) => among(std::slice::from_ref(value)),
-        Value::Object(_) => in_object(value).map_or(Found::Nothing, Found::Text),
+        Value::String(_) => said(value, takes).map_or(Found::Nothing, |text| Found::Text(text.to_owned())),
+        Value::Array(rows) => among(rows, takes),
+        Value::Object(_) if is_document(value) => among(std::slice::from_ref(value), takes),
+        Value::Object(_) => in_object(value, takes).map_or(Found::Nothing, Found::Text),
         _ => Found::Nothing,
     }
 }
 
 /// The piece of an answer in an event's value, as the event has it: blanks count.
 pub(super) fn piece(value: &Value, path: Option<&AnswerPath>) -> Option<String> {
-    if let Some(text) = path.and_then(|path| path.follow(value)) {
+    if let Some(text) = path.and_then(|path| path.follow(value, Takes::Blanks)) {
         return Some(text.to_owned());
     }
     match value {
@@ -112,7 +131,7 @@ pub(super) fn documents(value: &Value) -> Vec<Source> {
     rows.iter().filter(|row| is_document(row)).filter_map(source).collect()
 }
 
-fn among(rows: &[Value]) -> Found {
+fn among(rows: &[Value], takes: Takes) -> Found {
     let mut messages: Vec<_> = rows.iter().filter(|row| !is_document(row)).collect();
     // "Message hierarchy determined by timestamp", says the page.
     let times: Option<Vec<_>> = messages.iter().map(|row| created_at(row)).collect();
@@ -120,8 +139,8 @@ fn among(rows: &[Value]) -> Found {
         messages.sort_by_key(|row| created_at(row));
     }
     let last = messages.iter().rev().filter(|row| !is_users(row)).find_map(|row| match row {
-        Value::Object(_) => in_object(row),
-        other => said(other).map(str::to_owned),
+        Value::Object(_) => in_object(row, takes),
+        other => said(other, takes).map(str::to_owned),
     });
     match (last, documents_in(rows)) {
         (Some(text), _) => Found::Text(text),
@@ -134,14 +153,16 @@ fn documents_in(rows: &[Value]) -> Vec<Source> {
     rows.iter().filter(|row| is_document(row)).filter_map(source).collect()
 }
 
-fn in_object(value: &Value) -> Option<String> {
+fn in_object(value: &Value, takes: Takes) -> Option<String> {
     let members = value.as_object()?;
-    let plain = ANSWER_KEYS.iter().filter_map(|key| members.get(*key)).find_map(said);
-    let message = || members.get("message").and_then(|message| message.get("content")).and_then(said);
+    let plain = ANSWER_KEYS.iter().filter_map(|key| members.get(*key)).find_map(|text| said(text, takes));
+    let message = || {
+        members.get("message").and_then(|message| message.get("content")).and_then(|text| said(text, takes))
+    };
     plain
         .or_else(message)
         .map(str::to_owned)
-        .or_else(|| first_choice(value).and_then(choice_text).filter(|text| !text.trim().is_empty()))
+        .or_else(|| first_choice(value).and_then(choice_text).filter(|text| takes.text(text)))
 }
 
 /// The text of a value that is one, or of its `content`.
@@ -162,8 +183,17 @@ fn choice_text(choice: Choice) -> Option<String> {
 }
 
 /// A text with something in it.
-fn said(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.trim().is_empty())
+fn said(value: &Value, takes: Takes) -> Option<&str> {
+    value.as_str().filter(|text| takes.text(text))
+}
+
+impl Takes {
+    fn text(self, text: &str) -> bool {
+        match self {
+            Self::Words => !text.trim().is_empty(),
+            Self::Blanks => !text.is_empty(),
+        }
+    }
 }
 
 /// Whether a row is a piece of a document, as the page's sample has them.

@@ -19,7 +19,10 @@ fn an_object_says_it_under_many_names() {
     assert_eq!(text(&json!({"choices": [{"message": {"content": "yes"}}]})).as_deref(), Some("yes"));
     assert_eq!(text(&json!({"choices": [{"text": "yes"}]})).as_deref(), Some("yes"));
     assert_eq!(text(&json!("yes")).as_deref(), Some("yes"));
-    assert_eq!(text(&json!("  ")), None);
+    assert_eq!(text(&json!("  ")).as_deref(), Some("  "), "white space is text");
+    assert_eq!(text(&json!({"message": " ", "answer": "yes"})).as_deref(), Some("yes"));
+    assert_eq!(text(&json!({"message": "", "answer": " "})).as_deref(), Some(" "));
+    assert_eq!(text(&json!("")), None);
     assert_eq!(text(&json!({"data": {"message": "no"}})), None);
     assert_eq!(answer(&json!(null), None), Found::Nothing);
 }

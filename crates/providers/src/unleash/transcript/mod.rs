@@ -59,7 +59,7 @@ impl Transcript {
 
     /// Whether nothing has been said yet.
     pub(super) fn is_empty(&self) -> bool {
-        self.text.said().trim().is_empty()
+        self.text.said().is_empty()
     }
 
     /// Whether these parts say all that was said so far, and perhaps more.

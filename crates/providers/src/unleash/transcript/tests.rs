@@ -147,3 +147,11 @@ fn a_source_that_is_described_later_is_described() {
     let expected = Source { title: Some("Hours".into()), app: Some("slack".into()), ..bare("a") };
     assert_eq!(transcript.sources(), [expected]);
 }
+
+#[test]
+fn white_space_is_text() {
+    let mut transcript = Transcript::new(TextMode::Auto, 0);
+    assert!(transcript.is_empty());
+    transcript.piece(&[text(" ")], &mut Vec::new());
+    assert!(!transcript.is_empty());
+}

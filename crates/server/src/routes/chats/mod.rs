@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{AtMost, Body, Object, OptionalBody, given};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::query::{Name, Named, NoParams, Params, named};
@@ -35,7 +35,7 @@ pub(super) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     message: Option<Said>,
     #[serde(default, deserialize_with = "given")]
-    messages: Option<Vec<OneMessage>>,
+    messages: Option<Vec<Object<OneMessage>>>,
     #[serde(default, deserialize_with = "given")]
     conversation_id: Option<Line<256>>,
     #[serde(default, deserialize_with = "given")]
@@ -45,7 +45,7 @@ pub(super) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     store: Option<bool>,
     #[serde(default, deserialize_with = "given")]
-    context_messages: Option<u32>,
+    context_messages: Option<AtMost>,
     #[serde(default, deserialize_with = "given")]
     search_filters: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "given")]
@@ -56,7 +56,7 @@ pub(super) struct Wanted {
 
 /// A message of a transcript.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with `role` and `content`")]
+#[serde(deny_unknown_fields)]
 struct OneMessage {
     role: TranscriptRole,
     content: Said,
@@ -220,7 +220,7 @@ impl Wanted {
             user: user_of(caller, self.user)?,
             stream: self.stream.unwrap_or(false),
             store,
-            context_messages: self.context_messages,
+            context_messages: self.context_messages.map(|AtMost(most)| most),
             search_filters: self.search_filters.map(Arc::from),
             metadata,
             when_busy: self.when_busy,
@@ -232,7 +232,7 @@ impl Wanted {
     }
 }
 
-fn prompt(message: Option<Said>, messages: Option<Vec<OneMessage>>) -> Result<Prompt, ApiError> {
+fn prompt(message: Option<Said>, messages: Option<Vec<Object<OneMessage>>>) -> Result<Prompt, ApiError> {
     match (message, messages) {
         (Some(_), Some(_)) => Err(ApiError::invalid("messages", "send `message` or `messages`, not both")),
         (None, None) => Err(missing("message", "`message` is missing: the user's words")),
@@ -242,7 +242,8 @@ fn prompt(message: Option<Said>, messages: Option<Vec<OneMessage>>) -> Result<Pr
         }
         (None, Some(messages)) => {
             let mut transcript = Vec::with_capacity(messages.len());
-            for (index, OneMessage { role, content: Said(content) }) in messages.into_iter().enumerate() {
+            for (index, Object(one)) in messages.into_iter().enumerate() {
+                let OneMessage { role, content: Said(content) } = one;
                 not_empty(&format!("messages[{index}].content"), &content)?;
                 transcript.push((Role::from(role), content));
             }

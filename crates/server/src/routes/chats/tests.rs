@@ -68,6 +68,8 @@ fn what_does_not_go_together_is_refused() {
         (r#"{"assistant":"a","message":"m","user":"a\nb"}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":"m","user":""}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":"m","context_messages":-1}"#.to_owned(), InvalidValue),
+        (r#"{"assistant":"a","message":"m","context_messages":1.5}"#.to_owned(), InvalidValue),
+        (r#"{"assistant":"a","messages":[["user","x"]]}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":"m","search_filters":[]}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":"m","when_busy":"later"}"#.to_owned(), InvalidValue),
         (r#"{"assistant":"a","message":"m","metadata":[]}"#.to_owned(), InvalidValue),
@@ -79,6 +81,15 @@ fn what_does_not_go_together_is_refused() {
         (r#"{"assistant":"a","message":"m","temperature":1}"#.to_owned(), UnknownField),
     ] {
         assert_eq!(ask(&body).map(|_| ()), Err(code), "{body}");
+    }
+}
+
+#[test]
+fn any_number_of_earlier_messages_can_be_asked_for() {
+    for (number, most) in [("0", 0), ("7", 7), ("4294967296", u32::MAX), ("1000000000000000000000", u32::MAX)]
+    {
+        let body = format!(r#"{{"assistant":"a","message":"m","context_messages":{number}}}"#);
+        assert_eq!(ask(&body).unwrap().context_messages, Some(most), "{number}");
     }
 }
 
