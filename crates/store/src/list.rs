@@ -241,9 +241,13 @@ mod tests {
         for text in ["", "c", "c1", "c1_", "cx_0", "a1f", "c1_00000000000000000000000000000000x"] {
             assert!(matches!(Cursor::parse(text), Err(StoreError::Cursor)), "{text:?}");
         }
-        assert_eq!(position_of("a1f", "a").unwrap(), 31);
+        let (id, other) = (ConversationId::new(), ConversationId::new());
+        let of = |text: &str, of: ConversationId| position_of(&format!("{text}_{}", of.uuid()), "a", id);
+        assert_eq!(of("a1f", id).unwrap(), 31);
+        assert!(matches!(of("a1f", other), Err(StoreError::Cursor)));
+        assert!(matches!(position_of("a1f", "a", id), Err(StoreError::Cursor)));
         for text in ["", "d1f", "a-1", "a+1", "a", "affffffffff"] {
-            assert!(matches!(position_of(text, "a"), Err(StoreError::Cursor)), "{text:?}");
+            assert!(matches!(of(text, id), Err(StoreError::Cursor)), "{text:?}");
         }
     }
 
