@@ -155,13 +155,14 @@ impl Gateway {
     /// Takes no more turns, lets those that run end, closes the connections.
     async fn drain(&self, shutdown: &Shutdown, serving: tokio::task::JoinHandle<()>) {
         let drain = self.reloader.drain();
+        // Before the log line: whoever reads that may ask at once.
+        self.engine.announce_drain();
         tracing::info!(
             running_turns = self.engine.running(),
             delay_ms = millis(drain.delay),
             timeout_ms = millis(drain.timeout),
             "leaving"
         );
-        self.engine.announce_drain();
         tokio::time::sleep(drain.delay).await;
         self.engine.refuse_turns();
         tracing::info!(running_turns = self.engine.running(), "new turns are refused from now on");
