@@ -204,7 +204,10 @@ pub(crate) fn gateway(
             )?;
         }
     }
-    let file = directory.join("switchboard.toml");
+    // In a folder of its own: the gateway watches the folder of its configuration, and is not to wake for what it writes itself.
+    let folder = directory.join("config");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("switchboard.toml");
     fs::write(&file, config)?;
     let file = file.display().to_string();
     let log = fs::File::create(directory.join("log"))?;
