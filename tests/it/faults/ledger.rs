@@ -106,12 +106,17 @@ fn faulty() -> (Vec<Cast>, Vec<&'static str>) {
     (cast.collect(), names.iter().map(|[name, _]| *name).collect())
 }
 
+/// How many turns: five times as many in the long run.
+fn turns(usual: u64) -> u64 {
+    if std::env::var_os("SWITCHBOARD_TEST_FULL").is_some() { usual * 5 } else { usual }
+}
+
 #[tokio::test]
 async fn whatever_fails_each_call_is_in_the_ledger_once_with_what_it_cost() {
     let stage = Stage::with(Settings::default(), "").await;
     let (cast, asked) = faulty();
     stage.cast(&cast);
-    let turns = futures_util::stream::iter(0..200_u64).map(|turn| {
+    let turns = futures_util::stream::iter(0..turns(200)).map(|turn| {
         let (stage, asked) = (&stage, &asked);
         async move {
             let assistant = asked[draw(turn, 0, 5) as usize];
@@ -169,7 +174,7 @@ async fn whoever_leaves_or_cancels_each_call_is_in_the_ledger_once() {
         cast.push(Cast::new(second, "openai", format!("sim-model~{second}")));
     }
     stage.cast(&cast);
-    let turns = futures_util::stream::iter(0..120_u64).map(|turn| {
+    let turns = futures_util::stream::iter(0..turns(120)).map(|turn| {
         let (stage, cast) = (&stage, &cast);
         async move {
             let engine = &stage.gateway.engine;
