@@ -11,16 +11,16 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::stack::{Face, stack};
 
-mod admin;
+pub(crate) mod admin;
 mod assistants;
-mod chats;
-mod conversations;
+pub(crate) mod chats;
+pub(crate) mod conversations;
 mod export;
-mod health;
-mod messages;
-mod reply;
-mod said;
-mod tokens;
+pub(crate) mod health;
+pub(crate) mod messages;
+pub(crate) mod reply;
+pub(crate) mod said;
+pub(crate) mod tokens;
 mod usage;
 
 /// What clients call.
