@@ -18,6 +18,7 @@ mod grammar;
 mod kit;
 mod listener;
 mod middleware;
+mod openapi;
 mod providers;
 mod routes;
 mod simulator;

@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod metrics;
 mod middleware;
+mod openapi;
 mod query;
 mod routes;
 mod server;
@@ -27,4 +28,5 @@ mod token;
 
 pub use config::{Config, Tls};
 pub use key::{Budget, KeySpec, Limits, LimitsError, Per, Reserve, SECRET_PREFIX, hash_secret, new_secret};
+pub use openapi::openapi;
 pub use server::{BindError, Bound, Reload, Reloaded, Server, Shutdown};

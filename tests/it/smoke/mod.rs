@@ -3,7 +3,7 @@
 mod chat;
 mod commands;
 mod demo;
-mod program;
+pub mod program;
 mod serve;
 
 use program::{Events, Program, check_stream, client, get, post, text_of};

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use secrecy::ExposeSecret;
 use schemars::JsonSchema;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::openapi;
 use crate::stack::{Face, stack};
 
 pub(crate) mod admin;
@@ -47,7 +48,11 @@ pub(crate) fn clients(app: &App) -> Router {
         .route("/v1/assistants/{name}", get(assistants::read))
         .route("/v1/assistants/{name}/conversations", get(assistants::conversations))
         .route("/v1/usage", get(usage::of_tenant));
-    let open = Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz));
+    let open = Router::new()
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::page))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz));
     stack(app, Face::Clients, with_fallbacks(closed), with_fallbacks_of_methods(open))
 }
 

@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Said {
 
 impl JsonSchema for Said {
     fn schema_name() -> Cow<'static, str> {
-        "Said".into()
+        "InputContent".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -62,7 +62,7 @@ impl JsonSchema for Said {
 
 /// A piece of what is said.
 #[derive(JsonSchema)]
-#[schemars(rename = "SaidPart", tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "InputPart", tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[expect(dead_code, reason = "the shape of what `OnePart` reads, for its description alone")]
 enum Shape {
     /// Words.
