@@ -13,7 +13,6 @@ const SHARED: &[(&str, &[ErrorCode])] = &[
     ("Unauthorized", &[E::MissingKey, E::InvalidKey, E::ExpiredKey]),
     ("Forbidden", &[E::ForbiddenHost]),
     ("AdminOnly", &[E::ForbiddenHost, E::AdminOnly]),
-    ("NoTurn", &[E::TurnNotFound]),
     ("NoConversation", &[E::ConversationNotFound]),
     ("NoAssistant", &[E::AssistantNotFound]),
     ("Nowhere", &[E::RouteNotFound]),
@@ -69,10 +68,7 @@ pub(super) fn responses(codes: &[ErrorCode], about_turn: bool, limited: bool) ->
             .filter(|code| status_of(*code).as_u16() == status && codes.contains(code))
             .collect();
         let shared = SHARED.iter().find(|(_, set)| {
-            !about_turn
-                && limited
-                && set.len() == of_status.len()
-                && set.iter().all(|code| of_status.contains(code))
+            !about_turn && set.len() == of_status.len() && set.iter().all(|code| of_status.contains(code))
         });
         let response = match shared {
             Some((name, _)) => json!({"$ref": format!("#/components/responses/{name}")}),
@@ -85,7 +81,10 @@ pub(super) fn responses(codes: &[ErrorCode], about_turn: bool, limited: bool) ->
 
 /// The shared responses, for `components`.
 pub(super) fn shared() -> Map<String, Value> {
-    SHARED.iter().map(|(name, codes)| ((*name).to_owned(), response(codes, false, true))).collect()
+    SHARED
+        .iter()
+        .map(|(name, codes)| ((*name).to_owned(), response(codes, false, !codes.contains(&E::AdminOnly))))
+        .collect()
 }
 
 fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
