@@ -118,8 +118,8 @@ function response(status, node) {
       lines[0].startsWith("- ") ? text(answer.description) : "",
       Object.entries(answer.content ?? {}).map(([media, content]) => [
         make("p", {}, make("code", {}, media)),
-        content["x-event-schema"] ? [make("p", {}, "Each event's data is one of these:"), unfolded(content["x-event-schema"])] : "",
-        good && content.schema && !content["x-event-schema"] && found(content.schema).properties ? fields(content.schema) : "",
+        media === STREAM ? [make("p", {}, "Each event's data is one of these:"), unfolded(found(content.schema).properties.data.contentSchema)] : "",
+        good && content.schema && media !== STREAM && found(content.schema).properties ? fields(content.schema) : "",
         Object.values(content.examples ?? {}).map((example) => folded([example.summary], () => make("pre", {}, pretty(example.value)))),
       ]),
       answer.headers ? make("p", { class: "note" }, "Headers: ", Object.keys(answer.headers).map((name, index) => [index ? ", " : "", make("code", {}, name)]).flat()) : ""));

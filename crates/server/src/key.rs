@@ -11,6 +11,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::body::{whole, whole_given};
+
 /// A key as the configuration gives it.
 #[derive(Clone, PartialEq)]
 pub struct KeySpec {
@@ -74,7 +76,7 @@ pub struct Budget {
     /// In which span, by the calendar in UTC.
     pub per: Per,
     /// Tokens; none: not bounded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_given")]
     pub tokens: Option<u64>,
     /// Money, in `currency`; none: not bounded.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rust_decimal::serde::str_option")]
@@ -100,6 +102,7 @@ pub enum Per {
 #[serde(deny_unknown_fields, default)]
 pub struct Reserve {
     /// Tokens.
+    #[serde(deserialize_with = "whole")]
     pub tokens: u64,
     /// Money, in the currency of each budget.
     #[serde(with = "rust_decimal::serde::str")]

@@ -27,17 +27,29 @@ pub fn document() -> Value {
     serde_json::from_str(server::openapi()).unwrap()
 }
 
+/// Which listener was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    Clients,
+    Admins,
+}
+
 /// The operation of a request, where the document has one: its path's template and itself.
-pub fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
+pub fn operation(face: Face, method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let (template, item) = paths.iter().find(|(template, _)| is_of(template, path))?;
+    let of = if item.get("servers").is_some() { Face::Admins } else { Face::Clients };
+    if of != face {
+        return None;
+    }
     Some((template, item.get(method.as_str().to_lowercase())?))
 }
 
 fn is_of(template: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
-    wanted.by_ref().all(|one| given.next().is_some_and(|other| one == other || one.starts_with('{')))
-        && given.next().is_none()
+    wanted.by_ref().all(|one| {
+        given.next().is_some_and(|other| one == other || one.starts_with('{') && !other.is_empty())
+    }) && given.next().is_none()
 }
 
 /// What a reference points at.
@@ -63,8 +75,8 @@ pub fn problems(schema: &Value, instance: &Value) -> Vec<String> {
 }
 
 /// Fails when an answer is not as its operation's description says: status, headers, sort of content, content.
-pub fn check(method: &Method, uri: &Uri, answer: &Answer) {
-    let Some((template, operation)) = operation(method, uri.path()) else {
+pub fn check(face: Face, method: &Method, uri: &Uri, answer: &Answer) {
+    let Some((template, operation)) = operation(face, method, uri.path()) else {
         // Paths and methods that are not there, and what only the router answers to.
         let known = [200, 204, 400, 401, 403, 404, 405, 429, 500, 503];
         let elsewhere = *method == Method::HEAD || known.contains(&answer.status.as_u16());
@@ -85,9 +97,14 @@ pub fn check(method: &Method, uri: &Uri, answer: &Answer) {
     let described = content.get(media).unwrap_or_else(|| panic!("{here} is not described as {media}"));
     if media == "application/json" {
         none(&here, &answer.text, &problems(&described["schema"], &answer.json()));
-    } else if let Some(schema) = described.get("x-event-schema") {
-        for data in answer.text.lines().filter_map(|line| line.strip_prefix("data: ")) {
-            none(&here, data, &problems(schema, &serde_json::from_str(data).unwrap()));
+    } else if media == "text/event-stream" {
+        let schema = &described["schema"];
+        let data = &found(schema)["properties"]["data"]["contentSchema"];
+        assert!(data.is_object(), "{here} does not say what its events tell");
+        for (id, event, told) in answer.events() {
+            let frame = json!({"id": id.to_string(), "event": event, "data": told.to_string()});
+            none(&here, &answer.text, &problems(schema, &frame));
+            none(&here, &told.to_string(), &problems(data, &told));
         }
     }
 }

@@ -20,6 +20,7 @@ use server::{Config, KeySpec, Limits, Reload, Reloaded, Server, hash_secret};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use description::Face;
 pub use down::Down;
 pub use script::Script;
 pub use vault::Vault;
@@ -182,7 +183,7 @@ impl Gateway {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let answer = whole(self.open(request).await).await;
-        description::check(&method, &uri, &answer);
+        description::check(Face::Clients, &method, &uri, &answer);
         answer
     }
 
@@ -202,7 +203,7 @@ impl Gateway {
     pub async fn send_admin(&self, request: Request<Body>) -> Answer {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let answer = whole(self.admins.clone().oneshot(request).await.unwrap()).await;
-        description::check(&method, &uri, &answer);
+        description::check(Face::Admins, &method, &uri, &answer);
         answer
     }
 }

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::stage;
+use crate::gateway::description::Face;
 use crate::gateway::{ADMIN, Gateway, Plan, description, request};
 
 /// Bodies of `POST` to a path: well-formed ones, and ones that break a rule of form. What depends on what is there (names, ids) is no
@@ -102,14 +103,18 @@ fn bodies() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
 async fn schemas_of_bodies_are_as_strict_as_the_gateway() {
     let gateway = Gateway::kept(Plan { catalog: Some(stage::catalog()), ..Plan::default() }).await;
     for (path, good, bad) in bodies() {
-        let (_, operation) = description::operation(&Method::POST, path).unwrap();
+        let face = if path.starts_with("/admin") { Face::Admins } else { Face::Clients };
+        let (_, operation) = description::operation(face, &Method::POST, path).unwrap();
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
         for (body, right) in
             good.into_iter().map(|body| (body, true)).chain(bad.into_iter().map(|body| (body, false)))
         {
             let request = request(Method::POST, path, ADMIN, body.to_string());
-            let admin = path.starts_with("/admin");
-            let answer = if admin { gateway.send_admin(request).await } else { gateway.send(request).await };
+            let answer = if face == Face::Admins {
+                gateway.send_admin(request).await
+            } else {
+                gateway.send(request).await
+            };
             let problems = description::problems(schema, &body);
             assert_eq!(answer.status.is_success(), right, "{path} {body}: {}", answer.text);
             assert_eq!(problems.is_empty(), right, "{path} {body}: {problems:?}");

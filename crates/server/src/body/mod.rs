@@ -3,6 +3,8 @@
 //! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
 //! twice) and gives the form in which two bodies can be compared; and once as what the route wants.
 
+mod number;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -21,6 +23,8 @@ use serde_path_to_error::{Path, Segment};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
+
+pub(crate) use number::{whole, whole_given};
 
 /// A route's JSON body, and what makes the request repeatable.
 #[derive(Debug)]

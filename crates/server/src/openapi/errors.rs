@@ -81,9 +81,13 @@ pub(super) fn responses(codes: &[ErrorCode], about_turn: bool, limited: bool) ->
 
 /// The shared responses, for `components`.
 pub(super) fn shared() -> Map<String, Value> {
+    // Said by the HTTP library before any route is found.
+    let headers =
+        json!({"description": "The request's head (URL and headers) is too large. The answer has no body."});
     SHARED
         .iter()
         .map(|(name, codes)| ((*name).to_owned(), response(codes, false, !codes.contains(&E::AdminOnly))))
+        .chain([("HeadersTooLarge".to_owned(), headers)])
         .collect()
 }
 

@@ -2,14 +2,36 @@
 //! these shapes.
 
 use chat::{Source, Turn};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+
+/// One of a stream's server-sent events, by its lines. Lines that begin with `:` are heartbeats.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ServerSentEvent")]
+pub(super) struct Frame {
+    /// The event's number: 1, 2, 3 …
+    #[schemars(extend("pattern" = "^[1-9][0-9]*$"))]
+    id: String,
+    /// The event's type, as in its data.
+    event: String,
+    /// One line of JSON.
+    #[schemars(schema_with = "json_of_event")]
+    data: String,
+}
+
+fn json_of_event(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": generator.subschema_for::<Event>(),
+    })
+}
 
 /// An event of a turn's stream: the JSON of a `data:` line.
 #[derive(JsonSchema, Serialize)]
 #[serde(tag = "type")]
 #[expect(dead_code, reason = "for its description alone")]
-pub(super) enum Event {
+enum Event {
     /// The turn is accepted and durable. Once, first: before the provider answers.
     #[serde(rename = "turn.started")]
     Started {

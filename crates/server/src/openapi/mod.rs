@@ -233,4 +233,5 @@ says the same as leaving a field out (in a PATCH it clears).\n\n\
 Errors are `{\"error\": {…}}` with a `code` that programs can rely on. `retryable` says whether the same request may do better later, \
 `retry-after` when. Where a path takes no such method the answer is 405 with `allow`; a path that is not there is 404 `route_not_found`. \
 GET routes answer HEAD.\n\n\
+An event stream is described by the schema of one of its events.\n\n\
 Lists are pages: ask with `cursor` set to `next_cursor` for the next one.";

@@ -191,6 +191,7 @@ impl Operation {
             responses.insert(status.to_string(), answer);
         }
         responses.extend(errors::responses(&self.errors, self.about_turn, limited));
+        responses.insert("431".to_owned(), json!({"$ref": "#/components/responses/HeadersTooLarge"}));
         let mut operation = json!({
             "operationId": self.id,
             "tags": [self.tag],

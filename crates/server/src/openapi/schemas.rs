@@ -56,6 +56,7 @@ impl Schemas {
         all.values_mut().for_each(|schema| {
             each(schema, &mut |node| {
                 fold_words(node);
+                bound_number(node);
                 // Leaving out and null are the same everywhere: that needs no saying at each field.
                 if node.get("default").is_some_and(Value::is_null) {
                     node.shift_remove("default");
@@ -128,6 +129,16 @@ fn fold_words(node: &mut Map<String, Value>) {
     node.insert("description".into(), description.trim().into());
     node.insert("type".into(), "string".into());
     node.insert("enum".into(), words.into());
+}
+
+/// Numbers have the bounds of their sort: a program that reads the document may not know its names.
+fn bound_number(node: &mut Map<String, Value>) {
+    let maximum = match node.get("format").and_then(Value::as_str) {
+        Some("uint32") => u64::from(u32::MAX),
+        Some("uint64") => u64::MAX,
+        _ => return,
+    };
+    node.entry("maximum").or_insert(maximum.into());
 }
 
 /// The variants of a choice by `type` get names of their own, and the choice says which is which.

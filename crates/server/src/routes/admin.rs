@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, OptionalBody, given, whole_given};
 use crate::error::ApiError;
 use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
@@ -68,15 +68,15 @@ pub(crate) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     expires_at: Option<Timestamp>,
     /// Requests per minute on average; no limit when left out.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "whole_given")]
     #[schemars(range(min = 1))]
     requests_per_minute: Option<u32>,
     /// Requests at once after a pause; a tenth of `requests_per_minute`, at least 1, when left out.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "whole_given")]
     #[schemars(range(min = 1))]
     burst: Option<u32>,
     /// Turns that may run at once; no limit when left out.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "whole_given")]
     #[schemars(range(min = 1))]
     concurrent_turns: Option<u32>,
     /// What may be spent per day or month.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, given};
+use crate::body::{Body, given, whole};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::query::NoParams;
@@ -31,6 +31,7 @@ pub(crate) struct Wanted {
     #[schemars(length(min = 1, max = 64))]
     assistants: Option<Vec<AssistantName>>,
     /// For how many seconds it is good.
+    #[serde(deserialize_with = "whole")]
     #[schemars(range(min = 1, max = 3600))]
     expires_in: u64,
 }

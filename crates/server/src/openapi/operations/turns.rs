@@ -5,7 +5,7 @@ use chat::{Turn, TurnId};
 use serde_json::json;
 
 use super::super::errors::UPSTREAM;
-use super::super::event::Event;
+use super::super::event::Frame;
 use super::super::operation::{Door, Operation, operation};
 use super::super::schemas::Schemas;
 use crate::routes::chats::{Nothing, Wanted};
@@ -13,14 +13,7 @@ use crate::routes::chats::{Nothing, Wanted};
 const TAG: &str = "Turns";
 
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
-    let stream = json!({
-        "schema": {
-            "type": "string",
-            "description": "Server-sent events: `id:` is the event's number, `event:` its type, `data:` one line of JSON \
-                as `x-event-schema` has it. Lines that begin with `:` are heartbeats.",
-        },
-        "x-event-schema": schemas.answered::<Event>(),
-    });
+    let stream = json!({"schema": schemas.answered::<Frame>()});
     let turn = schemas.answered::<Turn>();
     let id = schemas.asked::<TurnId>();
     vec![

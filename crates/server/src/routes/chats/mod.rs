@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::body::{Body, OptionalBody, given};
+use crate::body::{Body, OptionalBody, given, whole_given};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::query::{Name, Named, NoParams, Params, named};
@@ -67,7 +67,7 @@ pub(crate) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     store: Option<bool>,
     /// How many earlier messages the provider is given; the assistant's own number when left out.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "whole_given")]
     context_messages: Option<u32>,
     /// Filters for assistants that search, passed on as they are.
     #[serde(default, deserialize_with = "given")]
