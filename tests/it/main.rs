@@ -12,12 +12,17 @@
 
 mod cassette;
 mod config;
+mod crash;
 mod engine;
+mod faults;
 mod gateway;
 mod grammar;
 mod kit;
 mod listener;
 mod middleware;
+mod model;
+mod observe;
+mod openai;
 mod openapi;
 mod providers;
 mod routes;

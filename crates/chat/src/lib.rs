@@ -28,7 +28,7 @@ pub use error::{ErrorCode, ErrorKind, TurnError};
 pub use event::{Data, Event, EventRef, Progress};
 pub use id::{ConversationId, KeyId, MessageId, ParseIdError, TurnId};
 pub use ledger::{LedgerRow, UsageRange, UsageSum};
-pub use log::{EventLog, LogError, LogSlice};
+pub use log::{EventLog, Frame, LogError, LogSlice};
 pub use message::{Content, Delivery, Message, MessageStatus, Part, Role};
 pub use name::{AssistantName, NameError, ProviderName, TenantId, UserId};
 pub use provider::{

@@ -396,6 +396,11 @@ pub trait AttemptObserver: Send + Sync + fmt::Debug {
     fn began(&self);
     /// It failed and will be sent again. The last failure is not reported here: it is the call's own error.
     fn failed(&self, report: AttemptReport);
+    /// Headers for the request of the attempt that began last, by which the provider may go on with the caller's trace (W3C trace
+    /// context). None, unless traces are kept.
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// A message to put in at the provider without asking for a reply.
@@ -491,6 +496,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
 
     /// Whether it takes images as `data:` URLs, where it takes images at all.
     fn takes_data_urls(&self) -> bool {
+        false
+    }
+
+    /// Whether it reads [`Request::extension`]: what a client of the OpenAI dialect sent reaches the model as it is.
+    fn passes_through(&self) -> bool {
         false
     }
 

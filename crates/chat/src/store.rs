@@ -50,6 +50,9 @@ pub enum StoreError {
     /// The store does not answer, is full or is locked. Nothing was written.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store was asked and did not say in time what came of it: perhaps it was written, or is yet to be.
+    #[error("the store did not say whether it was written")]
+    InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What the store holds cannot be read.
     #[error("the store holds something that cannot be read")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -227,8 +230,11 @@ pub struct Accepted {
 /// What is kept of a running turn, at least once a second.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {
-    /// The events since the last checkpoint.
+    /// The events since the last checkpoint that is known to be kept.
     pub slice: LogSlice,
+    /// The number of the event before the slice. What another checkpoint kept behind it, without its writer being told, is in this
+    /// slice again, and gives way to it.
+    pub after_seq: u64,
     /// The highest event number that may be given out before the next checkpoint.
     pub reserved_seq: u64,
     /// The number of the last event that the slice holds.
@@ -310,7 +316,9 @@ pub struct Unsettled {
     pub stored: StoredTurn,
     /// The id that its reply has.
     pub reply_id: MessageId,
-    /// Calls that were running.
+    /// The key that asked.
+    pub key: KeyId,
+    /// Calls that were running, as the last checkpoint knew them.
     pub in_flight: Vec<LedgerRow>,
 }
 
@@ -330,7 +338,7 @@ pub struct Fork {
 /// Conversations, turns and usage of tenants.
 ///
 /// Every call that writes is atomic, and durable when it returns. Every call is bounded in time: a store that does not answer
-/// is [`StoreError::Unavailable`].
+/// is [`StoreError::Unavailable`], or [`StoreError::InDoubt`] where it may have written.
 #[async_trait]
 pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// Makes a conversation; gives back the one that the idempotency key already made.
@@ -443,10 +451,24 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
         idempotency: Option<Idempotency>,
     ) -> Result<Conversation, StoreError>;
 
-    /// The conversation of this tenant that holds a provider's thread, or whether another tenant's does.
+    /// Takes a note that a turn of this tenant made a provider's thread, whether a conversation holds it or not (a fallback's, that of
+    /// a turn that is not kept): nobody else is ever shown it or may adopt it, even after the conversation is erased. The first
+    /// note stands.
     ///
     /// # Errors
-    /// [`StoreError::NoConversation`] when another tenant's conversation holds it.
+    /// [`StoreError::Unavailable`].
+    async fn own_thread(
+        &self,
+        tenant: &TenantId,
+        provider: &ProviderName,
+        upstream_id: &str,
+        thread: &str,
+    ) -> Result<(), StoreError>;
+
+    /// The conversation of this tenant that holds a provider's thread, or whether it is another tenant's.
+    ///
+    /// # Errors
+    /// [`StoreError::NoConversation`] when another tenant's conversation holds it, or another tenant's turn made it.
     async fn conversation_of_thread(
         &self,
         tenant: &TenantId,
@@ -495,10 +517,11 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::NoConversation`], [`StoreError::Busy`], [`StoreError::OtherUser`], [`StoreError::Conflict`].
     async fn accept_turn(&self, tenant: &TenantId, new: NewTurn) -> Result<Acceptance, StoreError>;
 
-    /// Begins a turn that has waited, if none before it still runs or waits: what it is given is read now.
+    /// Begins a turn that has waited, if none before it still runs or waits: what it is given is read now. The second time it
+    /// begins anew: whoever asks again was not told the first time.
     ///
     /// # Errors
-    /// [`StoreError::NoTurn`] when it no longer waits; [`StoreError::Busy`] when it is not its turn yet.
+    /// [`StoreError::NoTurn`] when it has ended, or never waited; [`StoreError::Busy`] when it is not its turn yet.
     async fn begin_turn(
         &self,
         tenant: &TenantId,
@@ -543,11 +566,11 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
         idempotency: Idempotency,
     ) -> Result<Option<(TurnId, bool)>, StoreError>;
 
-    /// Frees the idempotency key of a turn that is not kept.
+    /// Frees the idempotency key of a turn that is not kept, if it is still this turn's.
     ///
     /// # Errors
     /// None of its own.
-    async fn free_unstored(&self, tenant: &TenantId, key: &str) -> Result<(), StoreError>;
+    async fn free_unstored(&self, tenant: &TenantId, id: TurnId, key: &str) -> Result<(), StoreError>;
 
     /// Sums of this tenant's ledger, newest day first.
     ///

@@ -2,11 +2,13 @@
 
 mod commands;
 pub mod config;
+mod log_writer;
 mod logging;
 mod output;
 mod reload;
 mod signals;
 mod tasks;
+mod traces;
 mod wiring;
 
 use std::ffi::OsString;
@@ -45,6 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = runtime.block_on(arguments.command.run());
     // A thread that still waits for a line of standard input would hold the process.
     runtime.shutdown_background();
+    log_writer::flush();
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -15,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use server::{Reload, Reloaded, Server};
 use tokio::sync::mpsc;
 
-use crate::config::{Built, Config, Drain, LoadError, Process, Seen};
+use crate::config::{Built, Config, Drain, LoadError, LogFormat, Observability, Process, Seen};
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -44,6 +44,7 @@ struct Fixed {
     server: server::Config,
     storage: String,
     cluster: Option<String>,
+    observability: (LogFormat, bool, Option<String>),
 }
 
 impl Fixed {
@@ -51,7 +52,10 @@ impl Fixed {
         // The origins of browsers are changed in place.
         let server = server::Config { cors_origins: Vec::new(), ..config.server.clone() };
         let cluster = config.cluster.as_ref().map(|url| url.expose_secret().to_owned());
-        Self { server, storage: config.storage.url.expose_secret().to_owned(), cluster }
+        let Observability { log_format, log_content, otlp_endpoint } = &config.observability;
+        let endpoint = otlp_endpoint.as_ref().map(|url| url.expose_secret().to_owned());
+        let observability = (*log_format, *log_content, endpoint);
+        Self { server, storage: config.storage.url.expose_secret().to_owned(), cluster, observability }
     }
 }
 
@@ -101,7 +105,7 @@ impl Reloader {
         };
         if self.standing().fixed != Fixed::of(&config) {
             tracing::warn!(
-                "addresses, TLS files' names, limits of requests, the store and the cluster change with a restart alone"
+                "addresses, TLS files' names, limits of requests, the store, the cluster and [observability] change with a restart alone"
             );
         }
         self.engine.set_catalog(Arc::clone(&config.catalog));

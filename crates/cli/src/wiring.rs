@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Storage};
+use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
-use crate::tasks;
+use crate::{tasks, traces};
 
 /// How long connections have to close once nothing runs any more.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -64,12 +65,12 @@ impl Gateway {
     /// # Errors
     /// The store cannot be opened, or nobody could use this gateway.
     pub(crate) async fn open(config: Config, file: &Path) -> anyhow::Result<Self> {
+        // First of all, so that nothing is counted in vain.
+        server::count();
+        metrics::counter!(DROPPED).increment(0);
         let (tasks, store_tasks) = (TaskTracker::new(), TaskTracker::new());
         if config.cluster.is_some() {
             tracing::warn!("[cluster] is not built yet: this gateway works with limits of its own");
-        }
-        if config.observability.otlp_endpoint.is_some() {
-            tracing::warn!("`observability.otlp_endpoint` is not built yet: no spans are sent");
         }
         let store = open_store(&config.storage, &store_tasks).await?;
         let maintenance: Arc<dyn Maintenance> = Arc::clone(&store) as _;
@@ -95,6 +96,10 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
+        if config.observability.otlp_endpoint.is_some() {
+            server.set_adopt_trace(traces::adopt);
+            engine.set_trace_headers(traces::headers);
+        }
         Ok(Self { engine, server, store, reloader, tasks, store_tasks, retention: config.storage.retention })
     }
 
@@ -159,6 +164,7 @@ impl Gateway {
         self.engine.announce_drain();
         tokio::time::sleep(drain.delay).await;
         self.engine.refuse_turns();
+        tracing::info!(running_turns = self.engine.running(), "new turns are refused from now on");
         self.engine.finish(drain.timeout).await;
         shutdown.finish.cancel();
         if tokio::time::timeout(CLOSE_MAX, serving).await.is_err() {

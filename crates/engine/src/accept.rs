@@ -11,21 +11,28 @@ use chat::{
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
+use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
+use crate::observe::{TurnWatch, log_content};
+use crate::question::Question;
 use crate::record::Recorder;
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
-use crate::turn::{Job, Question};
+use crate::turn::Job;
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
 /// How often a turn looks whether it may begin when the one before it runs in another process.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a repeat waits for the turn that the same request makes at the same time.
+const FOUND_WITHIN: Duration = Duration::from_secs(15);
 
 /// Who is asked, and with what.
 struct Plan {
@@ -64,6 +71,11 @@ pub(crate) async fn run(
     };
     let id = TurnId::new();
     let reservation = inner.registry.reserve(id);
+    // Looked at once the turn has its place: whoever drains waits for all that have one.
+    if inner.refuses_turns() {
+        let _ = answer.send(Err(draining()));
+        return;
+    }
     let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err((first, stored))) => {
@@ -76,13 +88,24 @@ pub(crate) async fn run(
         }
     };
     let _ = answer.send(Ok(reader(&inner, &admitted.running, 0, false)));
+    let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
+    log_content(id, "user", &plan.message);
+    let span = watch.span.clone();
+    Box::pin(live(inner, caller, ask, plan, admitted, watch)).instrument(span).await;
+}
+
+/// A turn from its acceptance to its end.
+async fn live(inner: Arc<Inner>, caller: Caller, ask: Ask, plan: Plan, admitted: Admitted, watch: TurnWatch) {
     let reply_bytes_max = inner.settings.load().reply_bytes_max;
     let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
-    let (admitted, recorder) = match wait(&inner, &ask, &plan, admitted, recorder).await {
-        Some(begun) => begun,
-        None => return,
+    let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
+        Ok(begun) => begun,
+        Err(ended) => {
+            watch.ended(&ended, &[]);
+            return;
+        }
     };
-    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max);
+    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max, watch);
     Box::pin(job.run()).await;
 }
 
@@ -95,7 +118,7 @@ pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, rep
             if running.readers() > 0 {
                 return;
             }
-            if cancels && !running.read(chat::EventLog::is_ended) {
+            if cancels && !running.is_unattended() && !running.read(chat::EventLog::is_ended) {
                 running.stop(Stop::Cancel);
             }
             if !running.stored && running.settled.is_cancelled() {
@@ -114,8 +137,12 @@ pub(crate) async fn repeat(
     id: TurnId,
     stored: bool,
 ) -> Result<Reader, Refused> {
-    if let Some(running) = inner.registry.find(id).await {
-        return Ok(reader(inner, &running, 0, true));
+    let found = tokio::time::timeout(FOUND_WITHIN, inner.registry.find(id)).await;
+    match found {
+        Ok(Some(running)) => return Ok(reader(inner, &running, 0, true)),
+        Ok(None) => {}
+        // It is in doubt whether the turn was accepted, and the store does not say.
+        Err(elapsed) => return Err(StoreError::Unavailable(Box::new(elapsed)).into()),
     }
     if !stored {
         let mut refused = Refused::new(
@@ -126,7 +153,18 @@ pub(crate) async fn repeat(
         return Err(refused);
     }
     let running = crate::lookup::from_store(inner, caller, id).await?;
-    Ok(reader(inner, &running, 0, true))
+    shown(inner, caller, &running)
+}
+
+/// A repeat is bounded by the key like the turn itself: another key of the tenant may not read what it may not ask.
+fn shown(inner: &Arc<Inner>, caller: &Caller, running: &Arc<Running>) -> Result<Reader, Refused> {
+    if !caller.assistants.allows(&running.assistant) {
+        return Err(not_allowed(&running.assistant));
+    }
+    if !running.visible_to(&caller.tenant, caller.user.as_ref(), &caller.assistants) {
+        return Err(StoreError::NoTurn.into());
+    }
+    Ok(reader(inner, running, 0, true))
 }
 
 pub(crate) fn no_assistant(name: &AssistantName) -> Refused {
@@ -186,9 +224,6 @@ async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused
     let context_messages = ask.context_messages.unwrap_or_else(|| {
         candidates.iter().map(|assistant| assistant.context_messages).max().unwrap_or_default()
     });
-    if inner.refuses_turns() {
-        return Err(draining());
-    }
     somebody_is_open(&candidates)?;
     if inner.registry.len() >= inner.settings.load().turns_max {
         let mut refused =
@@ -245,6 +280,11 @@ fn can_do(assistant: &Assistant, caller: &Caller, ask: &Ask, user: Option<&UserI
     }
     if images.any(is_data_url) && !provider.takes_data_urls() {
         return Err(cannot(field, "images as `data:` URLs: give a link"));
+    }
+    if let Some(field) = ask.extension.as_ref().and_then(|extension| extension.needs.as_deref())
+        && !provider.passes_through()
+    {
+        return Err(cannot(field, &format!("`{field}`")));
     }
     if ask.search_filters.is_some() && capabilities.search_filters == Offer::Unsupported {
         return Err(cannot("search_filters", "search filters"));
@@ -310,15 +350,28 @@ async fn admit(
     let mut unstored_key = None;
     let accepted = if ask.store {
         let new = new_turn(inner, caller, ask, plan, (id, reply_id), now);
-        match inner.store.accept_turn(&caller.tenant, new).await? {
-            Acceptance::Accepted(accepted) => Some(*accepted),
-            Acceptance::Repeat { turn_id, stored } => return Ok(Err((turn_id, stored))),
+        match inner.store.accept_turn(&caller.tenant, new).await {
+            Ok(Acceptance::Accepted(accepted)) => Some(*accepted),
+            Ok(Acceptance::Repeat { turn_id, stored }) => return Ok(Err((turn_id, stored))),
+            Err(error) => {
+                if matches!(error, StoreError::InDoubt(_)) {
+                    doubt::refuse(inner, &caller.tenant, refused(plan, id, now), reservation);
+                }
+                return Err(error.into());
+            }
         }
     } else {
         if let Some(idempotency) = ask.idempotency.take() {
-            unstored_key = Some(idempotency.key.clone());
-            if let Some(first) = inner.store.note_unstored(&caller.tenant, id, idempotency).await? {
-                return Ok(Err(first));
+            let key = idempotency.key.clone();
+            match inner.store.note_unstored(&caller.tenant, id, idempotency).await {
+                Ok(None) => unstored_key = Some(key),
+                Ok(Some(first)) => return Ok(Err(first)),
+                Err(error) => {
+                    if matches!(error, StoreError::InDoubt(_)) {
+                        doubt::free(inner, &caller.tenant, (id, key), Some(reservation));
+                    }
+                    return Err(error.into());
+                }
             }
         }
         None
@@ -334,7 +387,20 @@ async fn admit(
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
     let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, ask.store));
     reservation.fill(Arc::clone(&running));
+    if inner.leaving() {
+        running.stop(Stop::Drain);
+    }
     Ok(Ok(Admitted { running, deadline, accepted, unstored_key }))
+}
+
+/// What becomes of a turn of which nobody knows whether the store has it: its caller was told that it was not accepted.
+fn refused(plan: &Plan, id: TurnId, now: Timestamp) -> Turn {
+    let asked = (plan.asked.name.clone(), plan.asked.provider.name.clone());
+    let mut turn = Turn::accepted(id, TurnStatus::Failed, now, None, asked);
+    turn.completed_at = Some(now);
+    let error = TurnError::new(ErrorCode::StoreUnavailable, "the gateway's store did not answer in time");
+    turn.error = Some(error);
+    turn
 }
 
 fn new_turn(
@@ -408,16 +474,16 @@ enum NotBegun {
     OutOfTime,
 }
 
-/// Lets a queued turn wait until it may begin. None when it ended before: its end is recorded then.
+/// Lets a queued turn wait until it may begin. The error is the turn as it ended before that: its end is recorded then.
 async fn wait(
     inner: &Arc<Inner>,
     ask: &Ask,
     plan: &Plan,
     mut admitted: Admitted,
     recorder: Recorder,
-) -> Option<(Admitted, Recorder)> {
+) -> Result<(Admitted, Recorder), Box<Turn>> {
     let Some(mut before) = admitted.accepted.as_ref().and_then(|accepted| accepted.waits_for) else {
-        return Some((admitted, recorder));
+        return Ok((admitted, recorder));
     };
     let running = Arc::clone(&admitted.running);
     let interrupts = ask.when_busy.unwrap_or(inner.settings.load().when_busy) == WhenBusy::Interrupt;
@@ -441,7 +507,7 @@ async fn wait(
                 turn.status = TurnStatus::InProgress;
                 running.set_snapshot(Arc::new(turn));
                 admitted.accepted = Some(begun);
-                return Some((admitted, recorder));
+                return Ok((admitted, recorder));
             }
             Err(StoreError::Busy { running: other }) => before = other,
             Err(StoreError::NoTurn) => running.stop(Stop::Cancel),
@@ -451,8 +517,7 @@ async fn wait(
             }
         }
     };
-    end_unbegun(&running, recorder, not_begun).await;
-    None
+    Err(Box::new(end_unbegun(&running, recorder, not_begun).await))
 }
 
 async fn settled_or_a_while(ahead: Option<Arc<Running>>) {
@@ -462,7 +527,7 @@ async fn settled_or_a_while(ahead: Option<Arc<Running>>) {
     }
 }
 
-async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) {
+async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) -> Turn {
     let mut turn = running.snapshot().as_ref().clone();
     (turn.status, turn.error) = match why {
         NotBegun::Cancelled => (TurnStatus::Cancelled, None),
@@ -481,7 +546,8 @@ async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) 
     };
     turn.completed_at = Some(Timestamp::now());
     let free = turn.status == TurnStatus::Failed;
-    recorder.end(running, turn, ThreadUpdate::Untouched, Vec::new(), free).await;
+    recorder.end(running, turn.clone(), ThreadUpdate::Untouched, Vec::new(), free).await;
+    turn
 }
 
 /// What an earlier message is to a provider.
@@ -497,6 +563,7 @@ fn job(
     admitted: Admitted,
     recorder: Recorder,
     reply_bytes_max: usize,
+    watch: TurnWatch,
 ) -> Job {
     let own_context = ask.context_messages.unwrap_or(plan.asked.context_messages);
     let (history, thread, position): (Vec<_>, Option<StoredThread>, i64) = match admitted.accepted {
@@ -527,11 +594,13 @@ fn job(
             search_filters: ask.search_filters,
             metadata: ask.metadata,
             stream: ask.stream,
-            extension: ask.extension,
+            extension: ask.extension.map(|extension| extension.body),
+            instructions: ask.instructions,
         },
         reply_bytes_max,
         deadline: admitted.deadline,
         recorder,
         lease: ask.lease,
+        watch,
     }
 }

@@ -14,6 +14,15 @@ pub enum Prompt {
     Transcript(Vec<(Role, Content)>),
 }
 
+/// A client's own body, for providers that take it as it is.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    /// It.
+    pub body: Arc<RawValue>,
+    /// A field in it that only such a provider can honour: no other one is asked then.
+    pub needs: Option<String>,
+}
+
 /// A turn to run.
 #[derive(Debug)]
 pub struct Ask {
@@ -39,8 +48,10 @@ pub struct Ask {
     pub when_busy: Option<WhenBusy>,
     /// So that the request can be repeated: the key, and a hash of the route and the body without `stream`.
     pub idempotency: Option<Idempotency>,
-    /// What the OpenAI dialect passes through to an `openai` provider.
-    pub extension: Option<Arc<RawValue>>,
+    /// What the OpenAI dialect passes through.
+    pub extension: Option<Extension>,
+    /// Told to the provider for this turn alone, before all else; not kept in the conversation.
+    pub instructions: Option<String>,
     /// What the key has set aside for the turn; held to its end.
     pub lease: Option<Box<dyn Lease>>,
 }

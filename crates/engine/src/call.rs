@@ -12,8 +12,10 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
+use tracing::Span;
 
 use crate::catalog::Assistant;
+use crate::observe::{CallWatch, TurnWatch};
 
 /// What happens next in a call.
 #[derive(Debug)]
@@ -40,10 +42,11 @@ pub(crate) struct Facts {
 }
 
 /// Attempts as the provider reports them, until the turn's task looks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reports {
     state: Mutex<ReportState>,
     news: Notify,
+    watch: CallWatch,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,10 @@ struct ReportState {
     /// The last thing that was told is a failed attempt, and none was sent after it.
     told: bool,
     failed: Vec<AttemptReport>,
+    /// How many attempts were sent.
+    sent: u32,
+    /// The span of the one under way.
+    span: Option<Span>,
 }
 
 impl Reports {
@@ -69,17 +76,27 @@ impl AttemptObserver for Reports {
             state.began = Some(Instant::now());
             state.restarted = true;
             state.told = false;
+            state.sent = state.sent.saturating_add(1);
+            state.span = Some(self.watch.attempt(state.sent));
         });
         self.news.notify_one();
     }
 
     fn failed(&self, report: AttemptReport) {
-        self.with(|state| {
+        let span = self.with(|state| {
             state.began = None;
             state.told = true;
-            state.failed.push(report);
+            state.span.take()
         });
+        let span = span.unwrap_or_else(Span::none);
+        self.watch.ended(span, report.failure.code().as_str(), report.status, None);
+        self.with(|state| state.failed.push(report));
         self.news.notify_one();
+    }
+
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        let span = self.with(|state| state.span.clone());
+        span.map(|span| self.watch.headers(&span)).unwrap_or_default()
     }
 }
 
@@ -99,7 +116,11 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     /// Whether text (or a tool call) has come from it.
     pub(crate) has_text: bool,
+    /// The thread whose owner is known: the one that the call was given, or that it named.
+    named_thread: Option<String>,
     made: Instant,
+    /// When its last piece of text came.
+    text_at: Option<Instant>,
     reports: Arc<Reports>,
     state: State,
     /// The end, until all reports before it are told.
@@ -119,10 +140,13 @@ impl Call {
     pub(crate) fn new(
         assistant: Arc<Assistant>,
         is_asked: bool,
+        turn: &TurnWatch,
         request: impl FnOnce(Arc<dyn AttemptObserver>) -> Request,
     ) -> Self {
-        let reports = Arc::new(Reports::default());
+        let watch = CallWatch::new(Arc::clone(&assistant), turn);
+        let reports = Arc::new(Reports { state: Mutex::default(), news: Notify::new(), watch });
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
+        let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
         let starting = async move { provider.answer(request).await }.boxed();
         Self {
@@ -131,12 +155,21 @@ impl Call {
             facts: Facts::default(),
             at: Timestamp::now(),
             has_text: false,
+            named_thread,
             made: Instant::now(),
+            text_at: None,
             reports,
             state: State::Starting(starting),
             last: None,
             first_text: None,
         }
+    }
+
+    /// The attempt under way has ended so; one that was never sent (its breaker is open) is seen as well.
+    pub(crate) fn ended(&self, outcome: &str, status: Option<u16>) {
+        let span = self.reports.with(|state| state.span.take());
+        let span = span.unwrap_or_else(|| self.reports.watch.attempt(0));
+        self.reports.watch.ended(span, outcome, status, Some(&self.facts));
     }
 
     /// How long the attempt under way has taken, or the whole call where no attempt was reported.
@@ -152,6 +185,17 @@ impl Call {
     /// Whether its failure is one that was told as a failed attempt already: the next attempt found no place, or the breaker open.
     pub(crate) fn is_told(&self) -> bool {
         self.reports.with(|state| state.told)
+    }
+
+    /// The id of a thread that the provider has just named, where the provider lists its threads: once.
+    pub(crate) fn new_thread(&mut self) -> Option<String> {
+        let listed = self.assistant.provider.provider.capabilities().upstream_history == chat::Offer::Native;
+        let known = self.named_thread == self.facts.thread;
+        if known || !listed {
+            return None;
+        }
+        self.named_thread.clone_from(&self.facts.thread);
+        self.facts.thread.clone()
     }
 
     /// What happens next. Dropping the future loses nothing.
@@ -242,6 +286,10 @@ impl Call {
             }
             Piece::Text(text) if text.is_empty() => {}
             Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_) => {
+                let now = Instant::now();
+                if let Some(before) = self.text_at.replace(now) {
+                    self.reports.watch.gap(now.duration_since(before));
+                }
                 self.has_text = true;
                 self.first_text = None;
                 return Some(piece);

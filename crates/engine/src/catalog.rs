@@ -132,6 +132,9 @@ pub struct AssistantView {
     pub context_messages: u32,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Whether what a client of the OpenAI dialect sends reaches the model as it is. Not shown.
+    #[serde(skip)]
+    pub passes_through: bool,
 }
 
 impl From<&Assistant> for AssistantView {
@@ -145,6 +148,7 @@ impl From<&Assistant> for AssistantView {
             fallback: assistant.fallback.clone(),
             context_messages: assistant.context_messages,
             capabilities: assistant.provider.provider.capabilities(),
+            passes_through: assistant.provider.provider.passes_through(),
         }
     }
 }

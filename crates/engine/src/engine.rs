@@ -12,7 +12,9 @@ use chat::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
+use crate::observe::{Propagation, TraceHeaders};
 use crate::registry::Registry;
 use crate::running::Stop;
 use crate::tasks::Tasks;
@@ -74,13 +76,21 @@ pub(crate) struct Inner {
     pub(crate) owner: String,
     /// Cancelled when the store is about to be closed: nothing is tried again after it.
     pub(crate) closed: CancellationToken,
+    /// How traces go on at providers.
+    pub(crate) propagation: Propagation,
     drain_announced: AtomicBool,
     turns_refused: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl Inner {
     pub(crate) fn refuses_turns(&self) -> bool {
-        self.turns_refused.load(Ordering::Acquire)
+        self.turns_refused.load(Ordering::SeqCst)
+    }
+
+    /// Whether the turns that run have been told to stop: one that begins only now is too late.
+    pub(crate) fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
     }
 }
 
@@ -104,8 +114,10 @@ impl Engine {
             unstored: Unstored::default(),
             owner: uuid::Uuid::now_v7().simple().to_string(),
             closed: CancellationToken::new(),
+            propagation: Propagation::default(),
             drain_announced: AtomicBool::new(false),
             turns_refused: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         });
         inner.tasks.spawn(crate::unstored::write_until_closed(Arc::clone(&inner)));
         Self(inner)
@@ -134,7 +146,9 @@ impl Engine {
     pub async fn chat(&self, caller: &Caller, ask: Ask) -> Result<Reader, Refused> {
         // A task of its own from here on: a client that leaves between the commit and the first event leaves a turn that runs.
         let (answer, accepted) = oneshot::channel();
-        self.0.tasks.spawn(accept::run(Arc::clone(&self.0), caller.clone(), ask, answer));
+        // Within the request's span: the turn belongs to its trace, and what the log says of the turn to the request.
+        let run = accept::run(Arc::clone(&self.0), caller.clone(), ask, answer);
+        self.0.tasks.spawn(run.in_current_span());
         accepted
             .await
             .unwrap_or_else(|_| Err(Refused::new(ErrorCode::Internal, "something went wrong inside")))
@@ -200,6 +214,11 @@ impl Engine {
         Ok(self.0.maintenance.ping().await?)
     }
 
+    /// From now on calls of providers carry the headers by which traces go on there. The first one told stands.
+    pub fn set_trace_headers(&self, headers: TraceHeaders) {
+        self.0.propagation.set(headers);
+    }
+
     /// New turns ask this catalog; running ones keep theirs.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.0.catalog.store(catalog);
@@ -235,7 +254,7 @@ impl Engine {
 
     /// From now on new turns are refused as `draining`; readers may still come.
     pub fn refuse_turns(&self) {
-        self.0.turns_refused.store(true, Ordering::Release);
+        self.0.turns_refused.store(true, Ordering::SeqCst);
     }
 
     /// Waits for the running turns at most so long, ends the rest `incomplete` (their readers are told), and waits until the
@@ -246,6 +265,7 @@ impl Engine {
         self.refuse_turns();
         // The end of the wait is no error: what still runs is told to stop below.
         let _ = tokio::time::timeout(within, self.all_settled()).await;
+        self.0.leaving.store(true, Ordering::SeqCst);
         for running in self.0.registry.all() {
             running.stop(Stop::Drain);
         }
@@ -259,9 +279,12 @@ impl Engine {
         crate::unstored::write(&self.0).await;
     }
 
+    /// Waits for the turns that have a place, those that are just being accepted included.
     async fn all_settled(&self) {
-        for running in self.0.registry.all() {
-            running.settled.cancelled().await;
+        for id in self.0.registry.ids() {
+            if let Some(running) = self.0.registry.find(id).await {
+                running.settled.cancelled().await;
+            }
         }
     }
 }

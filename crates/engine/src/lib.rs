@@ -9,8 +9,11 @@ mod call;
 mod catalog;
 mod conversations;
 mod describe;
+mod doubt;
 mod engine;
 mod lookup;
+mod observe;
+mod question;
 mod record;
 mod recover;
 mod refused;
@@ -23,10 +26,11 @@ mod thread;
 mod turn;
 mod unstored;
 
-pub use ask::{Ask, NewConversationAsk, Prompt, PutMessage};
+pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
 
 pub use engine::{Engine, OnDisconnect, Settings};
+pub use observe::{CONTENT, SPANS, TraceHeaders};
 pub use refused::Refused;
-pub use running::{Read, Reader};
+pub use running::{Read, Reader, Seen};
 pub use sync::UpstreamConversationView;

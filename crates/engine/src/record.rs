@@ -14,6 +14,8 @@ use tokio::time::Sleep;
 use tracing::{error, warn};
 
 use crate::call::Facts;
+use crate::catalog::Assistant;
+use crate::doubt;
 use crate::engine::Inner;
 use crate::running::{Running, Stop};
 
@@ -118,6 +120,24 @@ impl Recorder {
         }
     }
 
+    /// A call has made this thread: nobody else is to see it in the provider's own list, whatever becomes of the turn. Written beside
+    /// the turn, which does not wait for it.
+    pub(crate) fn own_thread(&self, assistant: &Assistant, thread: String) {
+        let inner = Arc::clone(&self.inner);
+        let (tenant, provider) = (self.tenant.clone(), assistant.provider.name.clone());
+        let upstream_id = assistant.upstream_id.clone();
+        self.inner.tasks.spawn(async move {
+            let mut pause = Duration::from_millis(50);
+            while let Err(cause) = inner.store.own_thread(&tenant, &provider, &upstream_id, &thread).await {
+                warn!(provider.name = %provider, error = %cause, "whose a thread is could not be kept, trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(END_PAUSE_MAX),
+                    () = inner.closed.cancelled() => return,
+                }
+            }
+        });
+    }
+
     /// Whether there is an event number left to give out.
     pub(crate) fn has_room(&self, running: &Running) -> bool {
         // A piece makes a handful of events at the most.
@@ -148,6 +168,7 @@ impl Recorder {
         let mark = Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq };
         let checkpoint = Checkpoint {
             slice,
+            after_seq: self.kept.seq,
             reserved_seq,
             last_seq,
             ledger: self.calls.ended.get(self.kept.rows..).unwrap_or_default().to_vec(),
@@ -206,10 +227,10 @@ impl Recorder {
             record_end(&inner, &tenant, running, &turn, end).await;
         } else {
             inner.unstored.add(rows);
-            if let Some(key) = unstored_key.as_deref().filter(|_| free_idempotency)
-                && let Err(cause) = inner.store.free_unstored(&tenant, key).await
+            if let Some(key) = unstored_key.filter(|_| free_idempotency)
+                && inner.store.free_unstored(&tenant, id, &key).await.is_err()
             {
-                warn!(turn.id = %id, error = %cause, "an idempotency key could not be freed");
+                doubt::free(&inner, &tenant, (id, key), None);
             }
             tell(running, &turn);
         }
@@ -238,7 +259,8 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
                     tell(running, turn);
                 }
                 if inner.closed.is_cancelled() {
-                    return;
+                    // The next start records an end; those who read here are not left without one.
+                    break;
                 }
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(END_PAUSE_MAX);

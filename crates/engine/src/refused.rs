@@ -70,15 +70,17 @@ impl From<StoreError> for Refused {
             StoreError::Fenced | StoreError::Damaged(_) => {
                 Self::new(ErrorCode::Internal, "something went wrong inside")
             }
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::InDoubt(_) => {
                 let mut refused =
                     Self::new(ErrorCode::StoreUnavailable, "the gateway's store does not answer: try again");
                 refused.error.retry_after = Some(1);
                 refused
             }
         };
-        let worth_a_log =
-            matches!(error, StoreError::Fenced | StoreError::Damaged(_) | StoreError::Unavailable(_));
+        let worth_a_log = matches!(
+            error,
+            StoreError::Fenced | StoreError::Damaged(_) | StoreError::Unavailable(_) | StoreError::InDoubt(_)
+        );
         Self { cause: if worth_a_log { Some(Box::new(error)) } else { None }, ..refused }
     }
 }

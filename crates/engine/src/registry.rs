@@ -50,6 +50,11 @@ impl Registry {
         self.lock().values().filter_map(|place| place.borrow().clone()).collect()
     }
 
+    /// Which there are, those about to be accepted included.
+    pub(crate) fn ids(&self) -> Vec<TurnId> {
+        self.lock().keys().copied().collect()
+    }
+
     /// How many there are, those about to be accepted included.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()

@@ -4,12 +4,16 @@
 //! reader holds nothing of the writer up and costs it nothing: it keeps the number of the last event that it has seen.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use chat::{AllowedAssistants, AssistantName, EventLog, EventRef, MessageId, TenantId, Turn, TurnId, UserId};
+use chat::{
+    AllowedAssistants, AssistantName, EventLog, EventRef, Frame, MessageId, TenantId, Turn, TurnId, UserId,
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Assistant;
 
 /// How many events one read gives at the most, so that a reader far behind does not hold the log for long.
 const EVENTS_PER_READ_MAX: usize = 256;
@@ -46,6 +50,8 @@ pub(crate) struct Running {
     snapshot: Mutex<Arc<Turn>>,
     news: Notify,
     readers: AtomicUsize,
+    /// It runs whether anybody reads or not, whatever is configured.
+    unattended: AtomicBool,
 }
 
 impl Running {
@@ -64,6 +70,7 @@ impl Running {
             snapshot: Mutex::new(turn),
             news: Notify::new(),
             readers: AtomicUsize::new(0),
+            unattended: AtomicBool::new(false),
         }
     }
 
@@ -91,9 +98,9 @@ impl Running {
     /// Writes to the log, and tells the readers if anything was added.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&mut EventLog) -> T) -> T {
         let mut log = self.lock();
-        let before = log.len();
+        let before = (log.len(), log.frames().len());
         let result = write(&mut log);
-        let news = log.len() > before;
+        let news = (log.len(), log.frames().len()) != before;
         drop(log);
         if news {
             self.news.notify_waiters();
@@ -114,6 +121,20 @@ impl Running {
     /// The turn stands so now.
     pub(crate) fn set_snapshot(&self, turn: Arc<Turn>) {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    }
+
+    /// The text that comes from now on is this assistant's.
+    pub(crate) fn written_by(&self, assistant: &Assistant, model: Option<String>) {
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::make_mut(&mut snapshot);
+        turn.assistant = assistant.name.clone();
+        turn.provider = assistant.provider.name.clone();
+        turn.model = model;
+    }
+
+    /// Whether it runs on without readers, whatever is configured.
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.unattended.load(Ordering::Acquire)
     }
 
     /// Tells the turn to stop; the first reason stands.
@@ -153,6 +174,8 @@ pub(crate) type Left = Box<dyn FnOnce(&Arc<Running>) + Send + Sync>;
 pub struct Reader {
     running: Arc<Running>,
     after: u64,
+    /// How many frames have been read.
+    frames: usize,
     repeated: bool,
     left: Option<Left>,
 }
@@ -164,6 +187,17 @@ impl fmt::Debug for Reader {
             .field("after", &self.after)
             .finish_non_exhaustive()
     }
+}
+
+/// What a reader of the OpenAI dialect sees.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// The turn as it stands, without the text that has come: who answers. Before all else that a read gives.
+    Standing(&'a Turn),
+    /// A frame, as a provider sent it. Before the events that were made of it.
+    Frame(&'a Frame),
+    /// An event and its number.
+    Event(u64, EventRef<'a>),
 }
 
 /// What a read came to.
@@ -178,7 +212,7 @@ pub enum Read {
 impl Reader {
     pub(crate) fn new(running: Arc<Running>, after: u64, repeated: bool, left: Option<Left>) -> Self {
         running.readers.fetch_add(1, Ordering::AcqRel);
-        Self { running, after, repeated, left }
+        Self { running, after, frames: 0, repeated, left }
     }
 
     /// The turn that is read.
@@ -214,7 +248,12 @@ impl Reader {
 
     /// Hands over the events that are there now; none when there is nothing yet.
     pub fn read_now(&mut self, take: &mut impl FnMut(u64, EventRef<'_>)) -> Option<Read> {
-        let log = self.running.lock();
+        let running = Arc::clone(&self.running);
+        let log = running.lock();
+        self.read_log(&log, take)
+    }
+
+    fn read_log(&mut self, log: &EventLog, take: &mut impl FnMut(u64, EventRef<'_>)) -> Option<Read> {
         let mut taken = 0;
         let mut ended = log.is_ended();
         while let Some((seq, event)) = log.next_after(self.after) {
@@ -231,6 +270,48 @@ impl Reader {
             (false, 0) => None,
             (false, _) => Some(Read::More),
         }
+    }
+
+    /// As [`Self::read`], with what a provider sent for the OpenAI dialect before the events that were made of it.
+    pub async fn follow(&mut self, mut take: impl FnMut(Seen<'_>)) -> Read {
+        let running = Arc::clone(&self.running);
+        loop {
+            let news = running.news.notified();
+            match self.follow_now(&mut take) {
+                None => news.await,
+                Some(read) => return read,
+            }
+        }
+    }
+
+    fn follow_now(&mut self, take: &mut impl FnMut(Seen<'_>)) -> Option<Read> {
+        let running = Arc::clone(&self.running);
+        let log = running.lock();
+        let news = log.frames().len() > self.frames;
+        if news || log.next_after(self.after).is_some() {
+            take(Seen::Standing(&running.snapshot()));
+        }
+        for frame in log.frames().iter().skip(self.frames).take(EVENTS_PER_READ_MAX) {
+            take(Seen::Frame(frame));
+            self.frames += 1;
+        }
+        if self.frames < log.frames().len() {
+            return Some(Read::More);
+        }
+        // Under the same lock: no event is seen before the frame that it was made of.
+        let read = self.read_log(&log, &mut |seq, event| take(Seen::Event(seq, event)));
+        read.or(news.then_some(Read::More))
+    }
+
+    /// The id that the reply has, or will have.
+    #[must_use]
+    pub fn reply_id(&self) -> MessageId {
+        self.running.reply_id
+    }
+
+    /// The turn runs on from now on whether anybody reads or not, also where turns are cancelled once nobody does.
+    pub fn leave_running(&self) {
+        self.running.unattended.store(true, Ordering::Release);
     }
 
     /// Waits for the end of the turn and gives it whole.

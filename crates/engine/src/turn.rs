@@ -5,33 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Attempt, AttemptOutcome, Caller, Clock, Content, Effect, ErrorCode, Failure, FinishReason,
-    HistoryMessage, Lease, LedgerRow, Metadata, Piece, Progress, ProviderError, Request, Thread, Timestamp,
-    Turn, TurnError, TurnStatus, UserId,
+    Attempt, AttemptOutcome, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease,
+    LedgerRow, Piece, Progress, ProviderError, Timestamp, Turn, TurnError, TurnStatus,
 };
-use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::{Call, Facts, Step};
 use crate::catalog::Assistant;
 use crate::describe::{describe, worse};
+use crate::observe::{TurnWatch, log_content, log_failure};
+use crate::question::Question;
 use crate::record::Recorder;
 use crate::recover::Writing;
 use crate::running::{Running, Stop};
 use crate::thread::AskedThread;
 
-/// What every call of the turn is given, beside what depends on the assistant.
-#[derive(Debug)]
-pub(crate) struct Question {
-    pub(crate) history: Vec<(i64, HistoryMessage)>,
-    pub(crate) message: Content,
-    pub(crate) user: Option<UserId>,
-    pub(crate) context_messages: Option<u32>,
-    pub(crate) search_filters: Option<Arc<RawValue>>,
-    pub(crate) metadata: Metadata,
-    pub(crate) stream: bool,
-    pub(crate) extension: Option<Arc<RawValue>>,
-}
+/// A frame of OpenAI's stream carries a word or two in about two hundred bytes; replies are far shorter than `max_reply`.
+const FRAME_BYTES_PER_TEXT_BYTE: usize = 8;
 
 /// A turn that is accepted and runs.
 #[derive(Debug)]
@@ -46,11 +36,14 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     pub(crate) recorder: Recorder,
     pub(crate) lease: Option<Box<dyn Lease>>,
+    pub(crate) watch: TurnWatch,
 }
 
 /// A call under way and how its pieces are written.
 #[derive(Debug)]
 struct Active {
+    /// Its place among the turn's calls.
+    number: u32,
     call: Call,
     writing: Writing,
 }
@@ -86,6 +79,8 @@ struct Life {
     author: Option<(Arc<Assistant>, Facts)>,
     hedge: Option<Pin<Box<Sleep>>>,
     ledger: Ledger,
+    /// Bytes of all frames for the OpenAI dialect.
+    frame_bytes: usize,
     /// Some call may have done something at its provider.
     effect: Effect,
 }
@@ -99,20 +94,26 @@ struct Ledger {
 
 impl Job {
     /// Runs the turn to its end.
-    pub(crate) async fn run(self) {
+    ///
+    /// Not an `async fn`: it would keep the job twice for as long as the turn runs, as it was given and as part of its life.
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send {
         let mut life = Life {
             job: self,
-            active: Vec::new(),
+            active: Vec::with_capacity(1),
             next_candidate: 0,
             attempts: Vec::new(),
             error: None,
             author: None,
             hedge: None,
             ledger: Ledger::default(),
+            frame_bytes: 0,
             effect: Effect::None,
         };
-        let ending = life.live().await;
-        life.end(ending).await;
+        async move {
+            let ending = life.live().await;
+            // Boxed: thousands of turns run, few end at the same time, and room for that would be most of their size.
+            Box::pin(life.end(ending)).await;
+        }
     }
 }
 
@@ -158,26 +159,33 @@ impl Life {
     fn ask_next(&mut self) -> bool {
         let Some(assistant) = self.job.candidates.get(self.next_candidate).cloned() else { return false };
         let is_asked = self.next_candidate == 0;
+        let number = u32::try_from(self.next_candidate).unwrap_or(u32::MAX);
         self.next_candidate += 1;
         if !is_asked {
             let step = Progress::step("fallback").with("assistant", assistant.name.as_str());
             self.job.running.write(|log| log.progress(step));
         }
         let hedge_after = assistant.provider.clocks.hedge_after;
-        let call = Call::new(Arc::clone(&assistant), is_asked, |observer| {
+        let call = Call::new(Arc::clone(&assistant), is_asked, &self.job.watch, |observer| {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
-        self.active.push(Active { call, writing: Writing::new(is_asked) });
+        self.active.push(Active { number, call, writing: Writing::new(is_asked) });
         let more = self.next_candidate < self.job.candidates.len();
+        // What is passed through cannot be spliced: one call at a time.
+        let spliced = self.job.question.extension.is_none();
         self.hedge = hedge_after
-            .filter(|_| more && log_is_empty && self.active.len() == 1)
+            .filter(|_| spliced && more && log_is_empty && self.active.len() == 1)
             .map(|after| Box::pin(tokio::time::sleep(after)));
         self.note_in_flight();
         true
     }
 
     fn take(&mut self, index: usize, step: Step) -> Option<Ending> {
+        if let Some(thread) = self.active.get_mut(index).and_then(|active| active.call.new_thread()) {
+            let assistant = self.active.get(index).map(|active| Arc::clone(&active.call.assistant));
+            assistant.iter().for_each(|assistant| self.job.recorder.own_thread(assistant, thread.clone()));
+        }
         match step {
             Step::Retry(report) => {
                 self.note_retry(index, &report);
@@ -196,6 +204,7 @@ impl Life {
                     Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
                     _ => "completed",
                 };
+                active.call.ended(outcome, None);
                 self.enter(&active.call, outcome.to_owned(), active.call.facts.usage.clone(), true);
                 if active.call.is_asked {
                     self.job.thread.answered(&active.call.facts);
@@ -211,6 +220,10 @@ impl Life {
     }
 
     fn take_piece(&mut self, mut index: usize, piece: Piece) -> Option<Ending> {
+        let piece = match piece {
+            Piece::Extension(json) => return self.take_frame(index, json),
+            piece => piece,
+        };
         let is_text = matches!(piece, Piece::Text(_) | Piece::Replace(_) | Piece::ToolCall(_));
         if is_text {
             self.hedge = None;
@@ -225,20 +238,42 @@ impl Life {
             let (piece, is_cut) =
                 fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
             active.writing.take(log, piece);
+            let wrote = is_text && active.writing.is_live();
+            let known =
+                self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
+            if wrote && !known {
+                self.job.recorder.facts(&active.call.facts);
+                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+                // Within the log's lock: who reads the text knows whose it is.
+                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone());
+            }
             is_cut
         });
         self.job.recorder.news();
         if is_text && active.writing.is_live() {
-            let known =
-                self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &active.call.assistant));
-            if !known {
-                self.job.recorder.facts(&active.call.facts);
-                self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
+            self.job.watch.text(&active.call.assistant);
+        }
+        if is_cut { self.cut(index) } else { None }
+    }
+
+    /// Keeps a frame for the OpenAI dialect. Frames are bounded as text is, with room for what stands around it.
+    fn take_frame(&mut self, index: usize, json: Arc<serde_json::value::RawValue>) -> Option<Ending> {
+        self.frame_bytes = self.frame_bytes.saturating_add(json.get().len());
+        if self.frame_bytes > self.job.reply_bytes_max.saturating_mul(FRAME_BYTES_PER_TEXT_BYTE) {
+            return self.cut(index);
+        }
+        let (active, running) = (self.active.get(index)?, &self.job.running);
+        running.write(|log| {
+            if log.frames().last().is_none_or(|last| last.call != active.number) {
+                running.written_by(&active.call.assistant, None);
             }
-        }
-        if !is_cut {
-            return None;
-        }
+            log.frame(Frame { call: active.number, json });
+        });
+        None
+    }
+
+    /// Ends the turn with a call that says more than it may.
+    fn cut(&mut self, index: usize) -> Option<Ending> {
         let active = self.active.swap_remove(index);
         self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
         let error = ProviderError::new(Failure::Protocol).saying("the reply is longer than `max_reply`");
@@ -282,6 +317,7 @@ impl Life {
     }
 
     fn note_loser(&mut self, loser: &Active) {
+        loser.call.ended(AttemptOutcome::HEDGED.as_str(), None);
         if loser.call.is_asked {
             self.job.thread.in_doubt();
         }
@@ -332,6 +368,10 @@ impl Life {
         let usage = error.usage.clone().or_else(|| active.call.facts.usage.clone());
         self.may_have_acted(if active.call.has_text { Effect::Possible } else { error.failure.effect() });
         let is_told = active.call.is_told();
+        if !is_told {
+            active.call.ended(error.failure.code().as_str(), error.status);
+            log_failure(self.job.running.id, &active.call.assistant, error);
+        }
         if error.was_sent() && !is_told {
             self.enter(
                 &active.call,
@@ -438,6 +478,10 @@ impl Life {
         if let Some(lease) = &self.job.lease {
             lease.settle(&self.ledger.all);
         }
+        self.job.watch.ended(&turn, &self.ledger.all);
+        if let Some(message) = &turn.message {
+            log_content(turn.id, "assistant", &message.content);
+        }
         let thread = self.job.thread.update(turn.status);
         self.job.recorder.end(&self.job.running, turn, thread, self.ledger.all, free).await;
         drop(self.job.lease);
@@ -456,6 +500,7 @@ impl Life {
                 self.may_have_acted(Effect::Possible);
                 let outcome =
                     if matches!(ending, Ending::Stopped(Stop::Drain)) { "draining" } else { "cancelled" };
+                active.call.ended(outcome, None);
                 self.enter(
                     &active.call,
                     outcome.to_owned(),
@@ -476,6 +521,9 @@ impl Life {
             turn.upstream = facts.upstream;
             turn.usage = facts.usage.filter(|usage| !usage.is_empty());
             turn.emulated = facts.emulated;
+        } else if let Some(asked) = self.job.candidates.first() {
+            // Frames for the OpenAI dialect name who sends them before there is text.
+            (turn.assistant, turn.provider) = (asked.name.clone(), asked.provider.name.clone());
         }
         turn
     }
@@ -486,66 +534,6 @@ impl Ledger {
         row.number = self.next;
         self.next += 1;
         self.all.push(row);
-    }
-}
-
-impl Job {
-    fn row(
-        &self,
-        assistant: &Assistant,
-        at: Timestamp,
-        outcome: String,
-        usage: Option<chat::Usage>,
-        answered: bool,
-    ) -> LedgerRow {
-        LedgerRow {
-            turn_id: self.running.id,
-            number: 0,
-            tenant: self.caller.tenant.clone(),
-            key: self.caller.key,
-            assistant: assistant.name.clone(),
-            provider: assistant.provider.name.clone(),
-            at,
-            outcome,
-            answered,
-            usage,
-        }
-    }
-
-    /// What this assistant's provider is asked.
-    fn request(
-        &self,
-        assistant: &Assistant,
-        is_asked: bool,
-        observer: Arc<dyn chat::AttemptObserver>,
-    ) -> Request {
-        let context_messages = self.question.context_messages.unwrap_or(assistant.context_messages);
-        let (thread, reached, tell_system) = if is_asked {
-            self.thread.for_call()
-        } else {
-            // Another assistant's thread, if there is one, lacks this conversation's last turns: it answers in a new one.
-            (assistant.provider.provider.new_thread().map(|id| Thread { id, fresh: true }), 0, true)
-        };
-        let lacking: Vec<_> =
-            self.question.history.iter().filter(|(position, _)| *position > reached).collect();
-        let skipped = lacking.len().saturating_sub(context_messages as usize);
-        let within_total = self.deadline.min(Instant::now() + assistant.provider.clocks.total);
-        Request {
-            turn_id: self.running.id,
-            upstream_id: assistant.upstream_id.clone(),
-            system: assistant.system.clone().filter(|_| tell_system),
-            history: lacking.into_iter().skip(skipped).map(|(_, message)| message.clone()).collect(),
-            message: self.question.message.clone(),
-            user: self.question.user.clone(),
-            thread,
-            context_messages,
-            search_filters: self.question.search_filters.clone(),
-            metadata: self.question.metadata.clone(),
-            stream: self.question.stream,
-            extension: self.question.extension.clone(),
-            observer,
-            deadline: within_total.into_std(),
-        }
     }
 }
 

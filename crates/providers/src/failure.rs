@@ -70,6 +70,12 @@ impl Judge {
                 return error;
             }
             upstream::Failure::BreakerOpen { retry_after } => Failure::BreakerOpen { retry_after },
+            upstream::Failure::Paused { retry_after } => {
+                return ProviderError {
+                    unsent: true,
+                    ..Failure::Busy { retry_after: Some(retry_after) }.into()
+                };
+            }
             upstream::Failure::TooLong => Failure::Protocol,
         };
         ProviderError::new(failure)
@@ -216,6 +222,10 @@ pub(crate) struct Bridge {
 impl upstream::Observer for Bridge {
     fn began(&self) {
         self.observer.began();
+    }
+
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        self.observer.trace_headers()
     }
 
     fn failed(&self, retried: upstream::Retried) {

@@ -85,7 +85,10 @@ impl Link {
         start: impl FnOnce(&HeaderMap) -> Box<dyn Decoder>,
     ) -> Result<PieceStream, ProviderError> {
         let observer = Bridge { observer: Arc::clone(&request.observer), judge: self.judge.clone() };
-        let response = self.send(outgoing, repeat, Some(Arc::new(observer)), request.deadline).await?;
+        // A call without a stream has no clock to its headers, and the other way round.
+        let one_piece = !outgoing.headers_clock;
+        let response =
+            self.send(outgoing, repeat, one_piece, Some(Arc::new(observer)), request.deadline).await?;
         let request_id = self.request_id(&response.headers);
         if let Some(id) = &request_id {
             first.push(Piece::Upstream(chat::UpstreamIds {
@@ -110,7 +113,7 @@ impl Link {
     /// The call failed or was refused, or the answer is too long.
     pub(crate) async fn ask(&self, outgoing: Outgoing, repeat: Repeat) -> Result<Bytes, ProviderError> {
         let deadline = Instant::now().checked_add(Self::ASK_MAX).unwrap_or_else(Instant::now);
-        let response = self.send(outgoing, repeat, None, deadline).await?;
+        let response = self.send(outgoing, repeat, true, None, deadline).await?;
         let (status, request_id) = (response.status.as_u16(), self.request_id(&response.headers));
         let whole = response.whole(self.bytes_max).await.map_err(|failure| {
             let mut error = self.judge.transport(failure).with_status(status);
@@ -131,6 +134,7 @@ impl Link {
         &self,
         outgoing: Outgoing,
         repeat: Repeat,
+        one_piece: bool,
         observer: Option<Arc<dyn upstream::Observer>>,
         deadline: Instant,
     ) -> Result<Response, ProviderError> {
@@ -146,6 +150,7 @@ impl Link {
             body: outgoing.body,
             repeat,
             headers_clock: outgoing.headers_clock,
+            one_piece: one_piece.then_some(self.bytes_max),
             classifier: self.classifier,
             observer,
             deadline,

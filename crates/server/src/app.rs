@@ -1,6 +1,6 @@
 //! What the routes and layers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use chat::Maintenance;
@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::keys::Keys;
 use crate::limits::Counters;
 use crate::metrics::Metrics;
+use crate::middleware::trace::AdoptTrace;
 use crate::{Config, Reload};
 
 /// Everything a request may need. Cheap to clone.
@@ -38,6 +39,8 @@ pub(crate) struct Front {
     pub(crate) cors_origins: ArcSwap<Vec<String>>,
     /// One place per request at work.
     pub(crate) requests: Arc<Semaphore>,
+    /// How a request joins its caller's trace, once somebody said how.
+    pub(crate) adopt_trace: OnceLock<AdoptTrace>,
 }
 
 /// What admins work with.

@@ -14,6 +14,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::openai::{self, Dialect};
+
 /// The turn that an answer is about.
 pub(crate) const TURN_ID: HeaderName = HeaderName::from_static("x-turn-id");
 /// Tells the official clients of the OpenAI dialect not to try again by themselves.
@@ -101,6 +103,16 @@ impl ApiError {
             error.retry_after = None;
         }
         Self(Arc::new(Problem { error, turn_id: Some(turn), cause: None }))
+    }
+
+    /// The same, told in the words of another route: `name` gives that route's name for a field.
+    pub(crate) fn renamed(mut self, name: impl FnOnce(&str) -> Option<&'static str>) -> Self {
+        if let Some(problem) = Arc::get_mut(&mut self.0)
+            && let Some(name) = problem.error.param.as_deref().and_then(name)
+        {
+            problem.error.param = Some(name.to_owned());
+        }
+        self
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -196,7 +208,7 @@ pub(crate) struct Shown<'a> {
 }
 
 /// Writes the body of an answer that is an error, and tells the log what only the log may know.
-pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
+pub(crate) fn render(mut response: Response, request_id: &str, dialect: Dialect) -> Response {
     let Some(ApiError(problem)) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
@@ -220,7 +232,10 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
             retryable: error.retryable,
         },
     };
-    let body = serde_json::to_vec(&envelope).unwrap_or_default();
+    let body = match dialect {
+        Dialect::Native => serde_json::to_vec(&envelope).unwrap_or_default(),
+        Dialect::OpenAi => openai::failure(error),
+    };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     *response.body_mut() = Body::from(body);
     response

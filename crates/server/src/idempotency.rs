@@ -53,6 +53,8 @@ fn scoped(key: &str, caller: &Caller) -> String {
 fn fingerprint(method: &str, path: &str, mut body: Node) -> [u8; 32] {
     if let Node::Object(fields) = &mut body {
         fields.remove("stream");
+        // In the OpenAI dialect a part of `stream`; no other route has it.
+        fields.remove("stream_options");
     }
     let mut hash = Sha256::new();
     for word in [method.as_bytes(), path.as_bytes(), &serde_json::to_vec(&body).unwrap_or_default()] {

@@ -3,32 +3,23 @@
 //! The loop is our own because the library's has no clock for headers, no bound on connections and buffers, and waits for event
 //! streams without end.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
+use futures_util::FutureExt;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shutdown;
 use crate::metrics::Gauge;
+use crate::protocol::Protocols;
 use crate::stall::Stalling;
 use crate::tasks::Tasks;
 
-/// The most that one HTTP/1.1 connection buffers each way: a request's head must fit. Small, because there may be many streams.
-const BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// The most requests at once in one HTTP/2 connection.
-const STREAMS_MAX: u32 = 256;
-/// How much of a request's body a client may send before it is read, for one request; four times that for all of a connection.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed (no file descriptors left, mostly): time for others to close theirs.
@@ -53,7 +44,7 @@ impl Listener {
         let places_max = self.connections_max.clamp(1, Semaphore::MAX_PERMITS);
         let places_max = u32::try_from(places_max).unwrap_or(u32::MAX);
         let places = Arc::new(Semaphore::new(places_max as usize));
-        let http = Arc::new(self.http());
+        let protocols = Arc::new(Protocols::new(self.header_timeout, self.write_timeout));
         loop {
             let accepted = async {
                 // The semaphore is never closed.
@@ -74,42 +65,20 @@ impl Listener {
                     None => break,
                 },
             };
-            let connection = self.connection(socket, Arc::clone(&http), shutdown.clone());
+            let connection = self.connection(socket, Arc::clone(&protocols), shutdown.clone());
             let open = Gauge::connections(self.name);
-            self.tasks.spawn(async move {
-                connection.await;
-                drop((place, open));
-            });
+            // Not an `async` block: it would keep the connection's future twice, once as it was given and once as it is awaited.
+            self.tasks.spawn(connection.map(move |()| drop((place, open))));
         }
         drop(self.socket);
         // All places free: all connections closed.
         let _ = places.acquire_many(places_max).await;
     }
 
-    fn http(&self) -> Builder<TokioExecutor> {
-        let mut http = Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .half_close(false);
-        http.http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(STREAM_WINDOW_BYTES * 4)
-            .max_send_buf_size(BUFFER_BYTES_MAX)
-            .max_header_list_size(BUFFER_BYTES_MAX as u32)
-            // A client that went away without a word is noticed, also when nothing is sent to it.
-            .keep_alive_interval(self.write_timeout / 2)
-            .keep_alive_timeout(self.write_timeout / 2);
-        http
-    }
-
     fn connection(
         &self,
         socket: TcpStream,
-        http: Arc<Builder<TokioExecutor>>,
+        protocols: Arc<Protocols>,
         shutdown: Shutdown,
     ) -> impl Future<Output = ()> + Send + 'static {
         let tls = self.tls.load_full();
@@ -119,47 +88,20 @@ impl Listener {
             if socket.set_nodelay(true).is_err() {
                 return;
             }
-            let socket = Stalling::new(socket, write_timeout);
             let Some(tls) = tls else {
-                return serve(socket, &http, router, &shutdown).await;
+                return protocols.serve_plain(socket, router, &shutdown).await;
             };
-            let agreed = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket));
+            let socket = Stalling::new(socket, write_timeout);
+            // Boxed, both, so that connections without TLS don't have room for its state.
+            let accepting = Box::pin(TlsAcceptor::from(tls).accept(socket));
             let agreed = tokio::select! {
-                agreed = agreed => agreed,
+                agreed = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting) => agreed,
                 () = shutdown.now.cancelled() => return,
             };
             match agreed {
-                Ok(Ok(socket)) => serve(socket, &http, router, &shutdown).await,
+                Ok(Ok(socket)) => Box::pin(protocols.serve_any(socket, router, &shutdown)).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a client does not agree on TLS"),
                 Err(_) => tracing::debug!("a client takes too long to agree on TLS"),
-            }
-        }
-    }
-}
-
-async fn serve(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    http: &Builder<TokioExecutor>,
-    router: Router,
-    shutdown: &Shutdown,
-) {
-    let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    let mut finishing = false;
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.now.cancelled() => return,
-            () = shutdown.finish.cancelled(), if !finishing => {
-                finishing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            served = connection.as_mut() => {
-                if let Err(error) = served {
-                    // A client that left, or sent no HTTP: its own affair.
-                    tracing::debug!(%error, "a connection broke");
-                }
-                return;
             }
         }
     }

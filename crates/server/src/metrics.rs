@@ -1,21 +1,54 @@
 //! What is counted, and how it is shown. Names begin with `switchboard_`; every label has a bounded set of values.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use chat::LedgerRow;
+use metrics::Label;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Seconds: from what a health check takes to what a long turn takes.
 const DURATION_BUCKETS: &[f64] =
     &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// Seconds that people wait for a first word: up to what providers are given by default.
+const FIRST_TEXT_BUCKETS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0];
+/// Seconds between two pieces of a stream: from a token's time to the silence that ends a call.
+const GAP_BUCKETS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds of a whole turn.
+const TURN_BUCKETS: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
+/// Seconds that a commit takes: from memory to a disk in trouble.
+const COMMIT_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Buckets that differ from [`DURATION_BUCKETS`].
+const BUCKETS: &[(&str, &[f64])] = &[
+    ("switchboard_first_text_seconds", FIRST_TEXT_BUCKETS),
+    ("switchboard_piece_gap_seconds", GAP_BUCKETS),
+    ("switchboard_turn_duration_seconds", TURN_BUCKETS),
+    ("switchboard_store_commit_seconds", COMMIT_BUCKETS),
+];
 
 /// The recorder is the process's own, as the `metrics` facade wants it: every server in the process shows the same numbers.
-static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+static METRICS: OnceLock<Metrics> = OnceLock::new();
+
+/// Begins to count, once in the life of the process; a server does it as well. What is counted before is lost.
+pub fn count() {
+    Metrics::of_process();
+}
+
+/// A gauge's name and labels.
+type Series = (&'static str, Vec<Label>);
 
 /// Shows what the process counted.
 #[derive(Clone)]
-pub(crate) struct Metrics(PrometheusHandle);
+pub(crate) struct Metrics {
+    prometheus: PrometheusHandle,
+    /// The gauges that were shown by [`Metrics::show`].
+    shown: Arc<Mutex<HashSet<Series>>>,
+}
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,54 +59,108 @@ impl std::fmt::Debug for Metrics {
 impl Metrics {
     /// The process's metrics; made the first time.
     pub(crate) fn of_process() -> Self {
-        Self(HANDLE.get_or_init(install).clone())
+        METRICS.get_or_init(|| Self { prometheus: install(), shown: Arc::default() }).clone()
     }
 
     /// The Prometheus text.
     pub(crate) fn render(&self) -> String {
-        self.0.render()
+        self.prometheus.render()
     }
 
     /// Histograms grow unless this is called every few seconds.
     pub(crate) fn upkeep(&self) {
-        self.0.run_upkeep();
+        self.prometheus.run_upkeep();
+    }
+
+    /// Sets the gauges of what can come and go (providers, keys): one that was shown before and is not among these is no number
+    /// any more.
+    pub(crate) fn show(&self, gauges: Vec<(&'static str, Vec<Label>, f64)>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *shown);
+        for (name, labels, value) in gauges {
+            metrics::gauge!(name, labels.clone()).set(value);
+            shown.insert((name, labels));
+        }
+        for (name, labels) in gone.into_iter().filter(|one| !shown.contains(one)) {
+            metrics::gauge!(name, labels).set(f64::NAN);
+        }
     }
 }
 
 fn install() -> PrometheusHandle {
+    // Only an empty list of buckets is refused, and these have some.
     let duration = Matcher::Suffix("_seconds".to_owned());
-    // Only an empty list of buckets is refused.
-    let builder =
+    let mut builder =
         PrometheusBuilder::new().set_buckets_for_metric(duration, DURATION_BUCKETS).unwrap_or_default();
+    for (name, buckets) in BUCKETS {
+        let name = Matcher::Full((*name).to_owned());
+        builder = builder.set_buckets_for_metric(name, buckets).unwrap_or_default();
+    }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::warn!("another metrics recorder is installed: /metrics shows nothing of this server");
     }
-    metrics::describe_counter!(
-        "switchboard_requests_total",
-        "Requests answered, by route template and status"
-    );
-    metrics::describe_histogram!("switchboard_request_duration_seconds", "Until an answer's head was ready");
-    metrics::describe_gauge!("switchboard_open_streams", "Event streams being read");
-    metrics::describe_gauge!("switchboard_connections", "Connections open, by listener");
-    metrics::describe_gauge!("switchboard_running_turns", "Turns that run now");
-    metrics::describe_gauge!(
-        "switchboard_store_queued_writes",
-        "Writes that wait for the store's next commit"
-    );
-    metrics::describe_counter!(
-        "switchboard_turns_total",
-        "Turns that ended, by how their last call came out"
-    );
-    metrics::describe_counter!("switchboard_calls_total", "Calls of providers, by outcome");
-    metrics::describe_counter!("switchboard_tokens_total", "Tokens that providers reported");
-    metrics::describe_counter!(
-        "switchboard_limit_hits_total",
-        "Requests that a key's limit refused, or would have"
-    );
+    describe();
     metrics::gauge!("switchboard_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     handle
+}
+
+/// What each number means. Those of other crates are described here, too: this is the list of all.
+fn describe() {
+    for (name, meaning) in [
+        ("switchboard_requests_total", "Requests answered, by route template, method and status"),
+        (
+            "switchboard_turns_total",
+            "Turns that ended, by the assistant and provider that answered, and status",
+        ),
+        (
+            "switchboard_attempts_total",
+            "Attempts at providers that ended, by outcome: completed, incomplete, hedged, cancelled, draining or an error code",
+        ),
+        ("switchboard_tokens_total", "Tokens that providers reported"),
+        (
+            "switchboard_retry_budget_exhausted_total",
+            "Retries that were not made because too many of a provider's recent calls were retries",
+        ),
+        ("switchboard_limit_hits_total", "Requests that a key's limit refused, or would have"),
+        (
+            "switchboard_log_lines_dropped_total",
+            "Lines of the log that were dropped because nobody took them in time",
+        ),
+        ("switchboard_config_reloads_total", "Times the configuration was read again, by outcome"),
+    ] {
+        metrics::describe_counter!(name, meaning);
+    }
+    for (name, meaning) in [
+        ("switchboard_request_duration_seconds", "Until an answer's head was ready"),
+        ("switchboard_first_text_seconds", "From a turn's acceptance to the first text that its readers see"),
+        ("switchboard_piece_gap_seconds", "Between two pieces of text of one call"),
+        ("switchboard_turn_duration_seconds", "From a turn's acceptance to its end"),
+        ("switchboard_store_commit_seconds", "Until writes were durable, by outcome"),
+    ] {
+        metrics::describe_histogram!(name, meaning);
+    }
+    for (name, meaning) in [
+        ("switchboard_open_streams", "Event streams being read"),
+        ("switchboard_connections", "Connections open, by listener"),
+        ("switchboard_running_turns", "Turns that run now"),
+        ("switchboard_ready", "1 if turns are taken: the store answers and the gateway is not draining"),
+        ("switchboard_store_queued_writes", "Writes that wait for the store's next commit"),
+        ("switchboard_provider_breaker", "1 for the state that a provider's breaker is in"),
+        ("switchboard_provider_in_flight", "Calls of a provider under way"),
+        (
+            "switchboard_budget_left",
+            "What a key may still spend in its span, reserves of running turns taken off",
+        ),
+        (
+            "switchboard_config_last_reload_successful",
+            "1 if the configuration in force is the one in the file",
+        ),
+        ("switchboard_build_info", "1, with the version"),
+    ] {
+        metrics::describe_gauge!(name, meaning);
+    }
 }
 
 /// A request was answered.
@@ -86,7 +173,7 @@ pub(crate) fn request(route: &str, method: &http::Method, status: http::StatusCo
 }
 
 /// Methods are the client's to invent: those that we don't know are one.
-fn known(method: &http::Method) -> &'static str {
+pub(crate) fn known(method: &http::Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
@@ -102,25 +189,6 @@ fn known(method: &http::Method) -> &'static str {
 pub(crate) fn limit_hit(limit: &'static str, enforced: bool) {
     let enforced = if enforced { "true" } else { "false" };
     metrics::counter!("switchboard_limit_hits_total", "limit" => limit, "enforced" => enforced).increment(1);
-}
-
-/// A turn ended: all its calls.
-pub(crate) fn turn(rows: &[LedgerRow]) {
-    for row in rows {
-        let (assistant, provider) = (row.assistant.to_string(), row.provider.to_string());
-        metrics::counter!("switchboard_calls_total", "assistant" => assistant.clone(), "provider" => provider.clone(),
-            "outcome" => row.outcome.clone())
-        .increment(1);
-        if let Some(tokens) = row.usage.as_ref().and_then(chat::Usage::tokens) {
-            metrics::counter!("switchboard_tokens_total", "assistant" => assistant, "provider" => provider)
-                .increment(tokens);
-        }
-    }
-    if let Some(last) = rows.iter().rfind(|row| row.answered).or(rows.last()) {
-        metrics::counter!("switchboard_turns_total", "assistant" => last.assistant.to_string(),
-            "provider" => last.provider.to_string(), "status" => last.outcome.clone())
-        .increment(1);
-    }
 }
 
 /// Counts something as long as it lives.

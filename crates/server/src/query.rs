@@ -43,6 +43,14 @@ impl Params {
         Ok(Self(pairs))
     }
 
+    /// Reads them where those that are not known do no harm: in OpenAI's dialect.
+    pub(crate) fn lenient(uri: &Uri) -> Result<Self, ApiError> {
+        let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+            return Err(ApiError::new(ErrorCode::InvalidValue, "the query cannot be read"));
+        };
+        Ok(Self(pairs))
+    }
+
     /// The text of a parameter; none when it was left out.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,6 +24,7 @@ use crate::keys::Keys;
 use crate::limits::Counters;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
+use crate::middleware::trace::AdoptTrace;
 use crate::tasks::Tasks;
 use crate::{Config, KeySpec, routes, tls};
 
@@ -109,6 +110,7 @@ impl Server {
                 cors_origins: ArcSwap::from_pointee(config.cors_origins.clone()),
                 config,
                 requests,
+                adopt_trace: OnceLock::new(),
             },
             back: Back { maintenance, reload, metrics: Metrics::of_process() },
         });
@@ -118,6 +120,12 @@ impl Server {
     /// The keys of the configuration, from now on. Readers of one that is gone are cut off.
     pub fn set_keys(&self, keys: Vec<KeySpec>) {
         self.app.keys.set(keys);
+    }
+
+    /// From now on requests join the traces of their callers. The first way told stands.
+    pub fn set_adopt_trace(&self, adopt: AdoptTrace) {
+        // A process has one tracing system: there is no second way.
+        let _ = self.app.front.adopt_trace.set(adopt);
     }
 
     /// The browsers' origins that may call, from now on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use chat::{EventRef, Turn};
+use chat::{EventRef, Turn, TurnId};
 use engine::{Read, Reader};
 use futures_util::stream::unfold;
 use http::HeaderValue;
@@ -20,7 +20,8 @@ use crate::error::{TURN_ID, insert};
 use crate::live::Life;
 use crate::metrics::Gauge;
 
-const HEARTBEAT: &[u8] = b": heartbeat\n\n";
+/// A comment line, which readers skip.
+pub(crate) const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
 /// One client reading one turn.
 struct Watch {
@@ -42,7 +43,12 @@ pub(crate) fn stream(reader: Reader, life: Arc<Life>, heartbeat: Duration) -> Re
         let chunk = watch.next().await?;
         Some((Ok::<_, Infallible>(chunk), watch))
     });
-    let mut response = Response::new(Body::from_stream(chunks));
+    answer(Body::from_stream(chunks), turn)
+}
+
+/// An event stream about this turn, with what keeps those on the way from holding it back.
+pub(crate) fn answer(body: Body, turn: TurnId) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
@@ -119,7 +125,7 @@ fn put(buffer: &mut BytesMut, seq: u64, event: EventRef<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use chat::{ErrorCode, Progress, TurnError, TurnId, TurnStatus};
+    use chat::{ErrorCode, Progress, TurnError, TurnStatus};
 
     use super::*;
 

@@ -12,7 +12,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::{auth, cors, load_shed, rate_limit, request_id, trace};
+use crate::middleware::{audit, auth, cors, load_shed, rate_limit, request_id, trace};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
         .layer(from_fn_with_state(state(), auth::auth))
         // Behind auth, because it counts by key.
         .option_layer((face == Face::Clients).then(|| from_fn_with_state(state(), rate_limit::rate_limit)))
+        // Around the check for admins: who tried and may not is worth a line, too.
+        .option_layer((face == Face::Admins).then(|| from_fn_with_state(state(), audit::audit)))
         .option_layer((face == Face::Admins).then(|| from_fn_with_state(state(), auth::admin)));
     let outer = ServiceBuilder::new()
         // First, so that everything below can name the request.
@@ -40,7 +42,7 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
         // Before the span, so that no layer below can print a key by accident.
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.
-        .layer(from_fn(trace::trace))
+        .layer(from_fn_with_state(state(), trace::trace))
         // Inside the span, around all that answers: it writes the bodies of errors, which have the request's id in them.
         .layer(from_fn(request_id::echo))
         // Inside the echo, so that a fault of ours is an answer like any other.

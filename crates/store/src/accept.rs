@@ -170,12 +170,14 @@ pub(crate) async fn begin(
     let conversation = row.number()?;
     let mut kept = conversation::locked_seq(conn, conversation).await.map_err(gone)?;
     let mut row = conn
-        .sql("SELECT status, place, asked_provider FROM turns WHERE id = $1")
+        .sql("SELECT status, queued, place, asked_provider FROM turns WHERE id = $1")
         .bind(blob(id.uuid()))
         .row()
         .await?
         .ok_or(StoreError::NoTurn)?;
-    if row.word::<TurnStatus>()? != TurnStatus::Queued {
+    // Whoever was not told that the turn has begun asks again: it is the only one that runs it.
+    let (status, waited): (TurnStatus, bool) = (row.word()?, row.flag()?);
+    if status.is_end() || !waited {
         return Err(StoreError::NoTurn);
     }
     let position = position(row.number()?);

@@ -16,10 +16,11 @@ pub(crate) async fn checkpoint(
 ) -> Result<(), StoreError> {
     let slice = &checkpoint.slice;
     let adds = !slice.marks.is_empty() && slice.marks != "[]";
+    // One that was held up until a later one was kept comes too late.
     let changed = conn
         .sql(
             "UPDATE turns SET reserved_seq = $1, in_flight = $2, attempts = $3, upstream = $4, slices = slices + $5 \
-             WHERE id = $6 AND tenant = $7 AND owner = $8 AND open = 1 RETURNING slices",
+             WHERE id = $6 AND tenant = $7 AND owner = $8 AND open = 1 AND reserved_seq <= $1",
         )
         .bind(signed(checkpoint.reserved_seq))
         .bind(ledger::to_json(&checkpoint.in_flight)?)
@@ -29,13 +30,20 @@ pub(crate) async fn checkpoint(
         .bind(blob(id.uuid()))
         .bind(tenant.as_str())
         .bind(owner)
-        .row()
+        .run()
         .await?;
-    let Some(mut row) = changed else { return Err(why_not(conn, tenant, id).await?) };
+    if changed == 0 {
+        return Err(why_not(conn, tenant, id).await?);
+    }
     if adds {
+        conn.sql("DELETE FROM turn_slices WHERE turn_id = $1 AND number > $2")
+            .bind(blob(id.uuid()))
+            .bind(signed(checkpoint.after_seq))
+            .run()
+            .await?;
         conn.sql("INSERT INTO turn_slices (turn_id, number, text, marks) VALUES ($1, $2, $3, $4)")
             .bind(blob(id.uuid()))
-            .bind(row.number()?)
+            .bind(signed(checkpoint.last_seq))
             .bind(kept(&slice.text).as_ref())
             .bind(slice.marks.as_str())
             .run()

@@ -148,6 +148,21 @@ impl ConversationStore for Store {
             .await
     }
 
+    async fn own_thread(
+        &self,
+        tenant: &TenantId,
+        provider: &ProviderName,
+        upstream_id: &str,
+        thread: &str,
+    ) -> Result<(), StoreError> {
+        let input = (tenant.clone(), provider.clone(), upstream_id.to_owned(), thread.to_owned());
+        self.backend
+            .write(input, |conn, (tenant, provider, upstream_id, thread)| {
+                Box::pin(thread::own(conn, tenant, provider, upstream_id, thread))
+            })
+            .await
+    }
+
     async fn conversation_of_thread(
         &self,
         tenant: &TenantId,
@@ -266,10 +281,10 @@ impl ConversationStore for Store {
             .await
     }
 
-    async fn free_unstored(&self, tenant: &TenantId, key: &str) -> Result<(), StoreError> {
+    async fn free_unstored(&self, tenant: &TenantId, id: TurnId, key: &str) -> Result<(), StoreError> {
         self.backend
-            .write((tenant.clone(), key.to_owned()), |conn, (tenant, key)| {
-                Box::pin(idempotency::free_unstored(conn, tenant, key))
+            .write((tenant.clone(), id, key.to_owned()), |conn, (tenant, id, key)| {
+                Box::pin(idempotency::free_unstored(conn, tenant, *id, key))
             })
             .await
     }

@@ -82,7 +82,7 @@ pub(crate) fn is_collision(error: &StoreError) -> bool {
 
 /// Whether the server could not be reached, or is going.
 pub(crate) fn is_outage(error: &StoreError) -> bool {
-    let StoreError::Unavailable(source) = error else { return false };
+    let (StoreError::Unavailable(source) | StoreError::InDoubt(source)) = error else { return false };
     match source.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) => true,
         Some(sqlx::Error::Database(error)) => {
@@ -95,6 +95,11 @@ pub(crate) fn is_outage(error: &StoreError) -> bool {
 /// Something kept that cannot be read.
 pub(crate) fn damaged(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
     StoreError::Damaged(error.into())
+}
+
+/// The work has begun, and nobody knows how it ends.
+pub(crate) fn in_doubt(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::InDoubt(error.into())
 }
 
 /// The store cannot do anything now.

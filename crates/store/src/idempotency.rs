@@ -128,13 +128,17 @@ pub(crate) async fn repeat_of(
 pub(crate) async fn free_unstored(
     conn: &mut Conn<'_>,
     tenant: &TenantId,
+    id: TurnId,
     key: &str,
 ) -> Result<(), StoreError> {
-    conn.sql("DELETE FROM idempotency WHERE tenant = $1 AND key = $2 AND conversation_id IS NULL")
-        .bind(tenant.as_str())
-        .bind(key)
-        .run()
-        .await?;
+    conn.sql(
+        "DELETE FROM idempotency WHERE tenant = $1 AND key = $2 AND subject = $3 AND conversation_id IS NULL",
+    )
+    .bind(tenant.as_str())
+    .bind(key)
+    .bind(blob(id.uuid()))
+    .run()
+    .await?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod list;
 mod maintenance;
 mod message;
 mod migrate;
+mod observe;
 mod postgres;
 mod row;
 mod search;

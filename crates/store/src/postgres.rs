@@ -13,9 +13,9 @@ use chat::StoreError;
 
 use crate::config::Config;
 use crate::conn::Conn;
-use crate::error::{OpenError, is_collision, is_outage, of_database, unavailable};
+use crate::error::{OpenError, in_doubt, is_collision, is_outage, of_database, unavailable};
 use crate::work::Run;
-use crate::{migrate, tasks};
+use crate::{migrate, observe, tasks};
 
 /// How often a transaction that collided with another is tried.
 const ATTEMPTS_MAX: u32 = 5;
@@ -77,7 +77,9 @@ impl Postgres {
         let this = self.clone();
         self.writes.fetch_add(1, Ordering::Relaxed);
         tasks::spawn(&self.tracker, async move {
+            let began = Instant::now();
             let result = this.repeated(&input, run).await;
+            observe::commit(began.elapsed(), !matches!(result, Err(StoreError::Unavailable(_))));
             this.outage.note(&result);
             this.writes.fetch_sub(1, Ordering::Relaxed);
             drop(caller.send(result));
@@ -98,14 +100,14 @@ impl Postgres {
         };
         tokio::time::timeout(self.deadline, all)
             .await
-            .unwrap_or_else(|_| Err(unavailable("the write takes too long")))
+            .unwrap_or_else(|_| Err(in_doubt("the write takes too long")))
     }
 
     async fn transaction<I: Sync, T>(&self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(of_database)?;
         let result = run(&mut Conn::Postgres(&mut transaction), input).await;
         match result {
-            Ok(value) => transaction.commit().await.map_err(of_database).map(|()| value),
+            Ok(value) => transaction.commit().await.map_err(of_commit).map(|()| value),
             Err(error) => {
                 // What cannot be rolled back is closed by the pool, and rolled back by the server.
                 drop(transaction.rollback().await);
@@ -144,6 +146,14 @@ impl Postgres {
         tokio::time::timeout(within, self.pool.close())
             .await
             .map_err(|_| unavailable("writes were still running"))
+    }
+}
+
+/// A commit that the server refused wrote nothing; one that it did not answer may have.
+fn of_commit(error: sqlx::Error) -> StoreError {
+    match error {
+        refused @ sqlx::Error::Database(_) => of_database(refused),
+        unanswered => in_doubt(unanswered),
     }
 }
 

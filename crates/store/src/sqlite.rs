@@ -15,7 +15,7 @@ use chat::StoreError;
 
 use crate::config::{Config, Location};
 use crate::conn::Conn;
-use crate::error::{OpenError, of_database, unavailable};
+use crate::error::{OpenError, in_doubt, of_database, unavailable};
 use crate::work::{Job, Run, Work};
 use crate::writer::Writer;
 use crate::{migrate, tasks};
@@ -114,9 +114,9 @@ impl Sqlite {
             // It has begun: only its end tells whether it was written.
             Err(_) => tokio::time::timeout(self.deadline, answer)
                 .await
-                .map_err(|_| unavailable("the write takes too long"))?,
+                .map_err(|_| in_doubt("the write takes too long"))?,
         };
-        result.map_err(|_| unavailable("the store is closed"))?
+        result.map_err(|_| in_doubt("the writer is gone"))?
     }
 
     /// Reads one state of the store, whatever is written meanwhile.

@@ -138,7 +138,47 @@ pub(crate) async fn holder(
             return Ok(Some(ConversationId::from_uuid(row.uuid()?)));
         }
     }
-    if taken { Err(StoreError::NoConversation) } else { Ok(None) }
+    let others =
+        taken || owner(conn, provider, upstream_id, thread).await?.is_some_and(|own| own != tenant.as_str());
+    if others { Err(StoreError::NoConversation) } else { Ok(None) }
+}
+
+/// The tenant whose turn made a thread, or who adopted it, where that is known.
+async fn owner(
+    conn: &mut Conn<'_>,
+    provider: &ProviderName,
+    upstream_id: &str,
+    thread: &str,
+) -> Result<Option<String>, StoreError> {
+    let row = conn
+        .sql("SELECT tenant FROM thread_owners WHERE thread_id = $1 AND provider = $2 AND upstream_id = $3")
+        .bind(thread)
+        .bind(provider.as_str())
+        .bind(upstream_id)
+        .row()
+        .await?;
+    row.map(|mut row| row.string()).transpose()
+}
+
+/// See [`chat::ConversationStore::own_thread`].
+pub(crate) async fn own(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    provider: &ProviderName,
+    upstream_id: &str,
+    thread: &str,
+) -> Result<(), StoreError> {
+    conn.sql(
+        "INSERT INTO thread_owners (thread_id, provider, upstream_id, tenant) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (thread_id, provider, upstream_id) DO NOTHING",
+    )
+    .bind(thread)
+    .bind(provider.as_str())
+    .bind(upstream_id)
+    .bind(tenant.as_str())
+    .run()
+    .await?;
+    Ok(())
 }
 
 /// Refuses a thread that any conversation holds. On PostgreSQL nobody else can adopt it until the transaction ends; a SQLite
@@ -158,7 +198,7 @@ pub(crate) async fn must_be_free(
     }
     match holder(conn, tenant, provider, &seed.upstream_id, id).await? {
         Some(_) => Err(StoreError::NoConversation),
-        None => Ok(()),
+        None => own(conn, tenant, provider, &seed.upstream_id, id).await,
     }
 }
 

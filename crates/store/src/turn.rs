@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use chat::{
-    AssistantName, Attempt, ConversationId, Emulated, EventLog, FinishReason, LogSlice, MessageId,
+    AssistantName, Attempt, ConversationId, Emulated, EventLog, FinishReason, KeyId, LogSlice, MessageId,
     ProviderName, Source, StoreError, StoredTurn, TenantId, Turn, TurnError, TurnId, TurnMessage, TurnStatus,
     Unsettled, UpstreamIds, Usage, UserId,
 };
@@ -81,6 +81,7 @@ pub(crate) async fn open(conn: &mut Conn<'_>, conversation: i64) -> Result<Vec<T
 struct Kept {
     stored: StoredTurn,
     reply_id: MessageId,
+    key: KeyId,
     conversation: ConversationId,
     place: i64,
     in_flight: String,
@@ -110,7 +111,8 @@ pub(crate) async fn unsettled(conn: &mut Conn<'_>, alive: &[String]) -> Result<V
         if !alive.contains(&row.string()?) {
             let kept = load(conn, &tenant, id).await?;
             let in_flight = ledger::from_json(&kept.in_flight, id)?;
-            unsettled.push(Unsettled { tenant, stored: kept.stored, reply_id: kept.reply_id, in_flight });
+            let Kept { stored, reply_id, key, .. } = kept;
+            unsettled.push(Unsettled { tenant, stored, reply_id, key, in_flight });
         }
     }
     Ok(unsettled)
@@ -121,7 +123,7 @@ async fn load(conn: &mut Conn<'_>, tenant: &TenantId, id: TurnId) -> Result<Kept
         .sql(
             "SELECT t.status, t.queued, t.owner, t.asked_assistant, t.asked_provider, t.assistant, t.provider, \
              t.reply_id, t.created_at, t.completed_at, t.reserved_seq, t.metadata, t.in_flight, t.attempts, \
-             t.upstream, t.detail, t.log_marks, t.log_text, t.place, c.id, c.user_id \
+             t.upstream, t.detail, t.log_marks, t.log_text, t.place, t.key_id, c.id, c.user_id \
              FROM turns t JOIN conversations c ON c.seq = t.conversation WHERE t.id = $1 AND t.tenant = $2",
         )
         .bind(blob(id.uuid()))
@@ -151,6 +153,7 @@ fn read(mut row: Row, id: TurnId) -> Result<Kept, StoreError> {
     let (detail, log_marks) = (row.optional_string()?, row.optional_string()?);
     let log_text = row.optional_string()?.map(unkept);
     let place = row.number()?;
+    let key = KeyId::from_uuid(row.uuid()?);
     let conversation = ConversationId::from_uuid(row.uuid()?);
     let user: Option<UserId> = row.optional_name()?;
     turn.conversation_id = Some(conversation);
@@ -159,6 +162,7 @@ fn read(mut row: Row, id: TurnId) -> Result<Kept, StoreError> {
     Ok(Kept {
         stored,
         reply_id,
+        key,
         conversation,
         place,
         in_flight,

@@ -3,6 +3,8 @@
 //! Writes that wait are taken together, each behind a savepoint of its own, committed at once and then acknowledged. Under load
 //! the price of durability is shared; an idle store commits a lone write at once.
 
+use std::time::Instant;
+
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::mpsc;
@@ -12,6 +14,7 @@ use chat::StoreError;
 
 use crate::conn::Conn;
 use crate::error::{Shared, of_database};
+use crate::observe;
 use crate::work::Work;
 
 /// How many writes share a commit at most.
@@ -62,7 +65,13 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: &mut [Box<dyn Work>]) {
-        match self.attempt(group).await {
+        if group.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let attempt = self.attempt(group).await;
+        observe::commit(began.elapsed(), attempt.is_ok());
+        match attempt {
             Ok(()) => group.iter_mut().for_each(|work| work.acknowledge()),
             Err(Lost::Midway(_)) if group.len() > 1 => self.commit_singly(group).await,
             Err(Lost::Unbegun(error) | Lost::Midway(error)) => fail_all(group, error),

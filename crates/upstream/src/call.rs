@@ -64,6 +64,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn began(&self);
     /// It failed and will be sent again. The last failure is the call's own result and is not told here.
     fn failed(&self, retried: Retried);
+    /// Headers for the request of the attempt that began last, by which the upstream may go on with the caller's trace (W3C trace
+    /// context). None, unless traces are kept.
+    fn trace_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// A call to make.
@@ -81,6 +86,9 @@ pub struct Call {
     pub repeat: Repeat,
     /// Whether the clock to the response's headers runs.
     pub headers_clock: bool,
+    /// The answer is wanted in one piece, of at most so many bytes as far as anybody reads it: where it is JSON, the call resolves
+    /// once all of it is there, so that a body which breaks is an attempt that failed and may be followed by another.
+    pub one_piece: Option<usize>,
     /// Looks for failures that hide in a 2xx.
     pub classifier: Option<Classifier>,
     /// Is told of attempts.
@@ -125,6 +133,8 @@ pub struct Body {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
     /// A piece that was looked at beforehand.
     first: Option<Bytes>,
+    /// How it broke while it was looked at.
+    broke: Option<Failure>,
     ended: bool,
     /// Both are told of the end here, not each by a stream around this one: a piece should cost one call.
     place: Option<Place>,
@@ -134,7 +144,7 @@ pub struct Body {
 impl Body {
     /// A body of these pieces.
     pub fn new(pieces: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Self {
-        Self { pieces: Box::pin(pieces), first: None, ended: false, place: None, ticket: None }
+        Self { pieces: Box::pin(pieces), first: None, broke: None, ended: false, place: None, ticket: None }
     }
 
     /// The first piece, which stays where it is; empty if there is none.
@@ -149,6 +159,23 @@ impl Body {
         Ok(self.first.as_deref().unwrap_or_default())
     }
 
+    /// Waits for all of it, or for more than `bytes_max`; it stays where it is. If it breaks, that is what its reader gets.
+    pub(crate) async fn gather(&mut self, bytes_max: usize) -> Result<(), Failure> {
+        let mut whole = BytesMut::new();
+        while whole.len() <= bytes_max {
+            match self.next().await {
+                Some(Ok(piece)) => whole.extend_from_slice(&piece),
+                Some(Err(failure)) => {
+                    self.broke = Some(failure.clone());
+                    return Err(failure);
+                }
+                None => break,
+            }
+        }
+        self.first = (!whole.is_empty()).then(|| whole.freeze());
+        Ok(())
+    }
+
     /// Holds a place until it ends.
     pub(crate) fn hold(&mut self, place: Place) {
         self.place = Some(place).filter(|_| !self.ended);
@@ -156,10 +183,10 @@ impl Body {
 
     /// Tells the breaker how it ends.
     pub(crate) fn ride(&mut self, ticket: Ticket) {
-        if self.ended {
-            ticket.settle(Outcome::Succeeded, None, None);
-        } else {
-            self.ticket = Some(ticket);
+        match &self.broke {
+            Some(failure) => ticket.settle_failure(failure),
+            None if self.ended => ticket.settle(Outcome::Succeeded, None, None),
+            None => self.ticket = Some(ticket),
         }
     }
 }
@@ -176,6 +203,9 @@ impl Stream for Body {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
+        }
+        if let Some(failure) = self.broke.take() {
+            return Poll::Ready(Some(Err(failure)));
         }
         if self.ended {
             return Poll::Ready(None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Proxy, redirect};
 use tower::util::{BoxCloneSyncService, service_fn};
 use tower::{Service, ServiceExt};
@@ -116,6 +116,11 @@ where
     for name in fixed.keys().filter(|name| !call.headers.contains_key(*name)) {
         for value in fixed.get_all(name) {
             headers.append(name, value.clone());
+        }
+    }
+    for (name, value) in call.observer.iter().flat_map(|observer| observer.trace_headers()) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     *request.headers_mut() = headers;

@@ -19,7 +19,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// From the sent request to the response's headers; not for calls that ask for it to be off.
     pub headers_timeout: Duration,
-    /// How long a body may be silent, measured from its last byte (or from its headers).
+    /// How long a body may be silent once it has begun, measured from its last byte.
     pub idle_timeout: Duration,
     /// Sending again.
     pub retry: RetryConfig,

@@ -54,9 +54,15 @@ pub enum Failure {
     /// No place (concurrency or requests per minute) before the deadline. Nothing was sent.
     #[error("no place at the upstream in time")]
     NoPlace,
-    /// The breaker is open, or the upstream asked for a pause. Nothing was sent.
+    /// The breaker is open: too many calls failed. Nothing was sent.
     #[error("the upstream is not asked for now")]
     BreakerOpen {
+        /// Until somebody is let through.
+        retry_after: Duration,
+    },
+    /// The upstream asked for a pause (429, 503), which is longer than a call would wait. Nothing was sent.
+    #[error("the upstream asked for a pause")]
+    Paused {
         /// Until somebody is let through.
         retry_after: Duration,
     },

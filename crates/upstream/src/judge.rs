@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use tokio::time::timeout;
 use tower::{Service, ServiceExt};
@@ -14,21 +15,34 @@ use crate::{Body, Failure, Refusal, Response, Verdict, retry_after};
 /// How long a refusal's body is read. It explains; nobody should wait for it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a refusal, and asks the call's classifier about anything else.
+/// Reads a refusal, or an answer that is wanted in one piece, and asks the call's classifier about anything but refusals.
 pub(crate) async fn judge<S>((): (), attempt: Attempt, next: S) -> Result<Answer, Failure>
 where
     S: Service<Attempt, Response = http::Response<Body>, Error = Failure>,
 {
-    let classifier = attempt.journey.call.classifier;
+    let (classifier, one_piece) = (attempt.journey.call.classifier, attempt.journey.call.one_piece);
     let (head, mut body) = next.oneshot(attempt).await?.into_parts();
     if !head.status.is_success() {
         return Err(Failure::Refused(Box::new(refusal(head, body).await)));
     }
-    let verdict = match classifier {
-        Some(classify) => classify(head.status, &head.headers, body.peek().await?),
-        None => Verdict::Fine,
+    let gathered = match one_piece.filter(|_| is_json(&head)) {
+        Some(bytes_max) => body.gather(bytes_max).await,
+        None => Ok(()),
+    };
+    let verdict = match (gathered, classifier) {
+        // Whoever reads the body is told how it broke; here it is one more way to fail.
+        (Err(Failure::Broken), _) => Verdict::Failed,
+        (Ok(()), Some(classify)) => classify(head.status, &head.headers, body.peek().await?),
+        (Ok(()), None) | (Err(_), _) => Verdict::Fine,
     };
     Ok(Answer { response: Response { status: head.status, headers: head.headers, body }, verdict })
+}
+
+/// Whether a body is labelled as JSON: nothing of it can be read before its end.
+fn is_json(head: &Parts) -> bool {
+    let label = head.headers.get(CONTENT_TYPE).and_then(|label| label.to_str().ok()).unwrap_or_default();
+    let essence = label.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
 async fn refusal(head: Parts, mut body: Body) -> Refusal {

@@ -20,8 +20,9 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn new(config: &RetryConfig) -> Self {
-        Self { config: config.clone(), budget: Arc::new(Budget::new(config.budget_percent)), before: None }
+    pub(crate) fn new(upstream: &str, config: &RetryConfig) -> Self {
+        let budget = Budget::new(upstream, config.budget_percent);
+        Self { config: config.clone(), budget: Arc::new(budget), before: None }
     }
 
     /// How long to wait before attempt `number`; none when it is not to be made.
@@ -45,7 +46,8 @@ impl tower::retry::Policy<Attempt, Answer, Failure> for Policy {
     fn retry(&mut self, attempt: &mut Attempt, result: &mut Result<Answer, Failure>) -> Option<Sleep> {
         let Some(fault) = Fault::of(result) else {
             // Not let through to be sent again: what happened when it was sent says more.
-            if let Err(failure @ (Failure::BreakerOpen { .. } | Failure::NoPlace)) = result
+            if let Err(failure @ (Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::NoPlace)) =
+                result
                 && let Some(before) = self.before.take()
             {
                 *failure = before;
@@ -97,7 +99,9 @@ impl Fault {
             },
             // A silent upstream is not waited for twice.
             Failure::TimedOut(_) => return None,
-            Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::TooLong => return None,
+            Failure::NoPlace | Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::TooLong => {
+                return None;
+            }
         };
         Some(Self { cause: Cause::Failed(failure.clone()), ambiguous, retry_after })
     }
@@ -126,6 +130,7 @@ fn backoff(config: &RetryConfig, number: u32) -> Duration {
 /// adds its reserve to it in every span, where ours is a floor.
 #[derive(Debug)]
 struct Budget {
+    upstream: String,
     percent: u64,
     window: Mutex<Window>,
 }
@@ -137,8 +142,9 @@ impl Budget {
     /// Always allowed, so that an upstream that is seldom asked has its retries.
     const FLOOR: u64 = 10;
 
-    fn new(percent: u32) -> Self {
-        Self { percent: percent.into(), window: Mutex::new(Window::new(Self::SPAN)) }
+    fn new(upstream: &str, percent: u32) -> Self {
+        let window = Mutex::new(Window::new(Self::SPAN));
+        Self { upstream: upstream.to_owned(), percent: percent.into(), window }
     }
 
     /// A call begins.
@@ -153,6 +159,9 @@ impl Budget {
         let allowed = recent.marked < Self::FLOOR.max(recent.calls.saturating_mul(self.percent) / 100);
         if allowed {
             window.now().marked += 1;
+        } else {
+            metrics::counter!("switchboard_retry_budget_exhausted_total", "provider" => self.upstream.clone())
+                .increment(1);
         }
         allowed
     }
@@ -164,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_is_a_share_of_recent_calls_and_ten_at_least() {
-        let budget = Budget::new(20);
+        let budget = Budget::new("one", 20);
         let drawn = || std::iter::repeat_with(|| budget.withdraw()).take_while(|drawn| *drawn).count();
         assert_eq!(drawn(), 10);
         (0..99).for_each(|_| budget.deposit());

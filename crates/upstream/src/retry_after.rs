@@ -7,10 +7,16 @@ use http::{HeaderMap, StatusCode};
 
 /// What `Retry-After` says (seconds, or an HTTP date), else, on a 429 or 503, `X-RateLimit-Reset` (Unix seconds; beyond 10¹²
 /// milliseconds). A time that has passed is now. None where neither says anything that can be read.
+///
+/// Servers that have a limit tell it with every answer (MyGPTAssistants does). On a 503 the reset counts only where
+/// `X-RateLimit-Remaining` does not say that calls are left: an outage of a second is not waited out to the end of the minute.
 pub(crate) fn read(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let told = text(RETRY_AFTER.as_str()).and_then(|value| seconds(value).or_else(|| date(value, now)));
-    let resets = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let left =
+        text("x-ratelimit-remaining").and_then(|left| left.parse::<u64>().ok()).is_some_and(|left| left > 0);
+    let resets =
+        status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && !left);
     told.or_else(|| if resets { until(seconds(text("x-ratelimit-reset")?)?, now) } else { None })
 }
 
@@ -45,6 +51,24 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
         read(StatusCode::from_u16(status).unwrap(), &headers, now)
+    }
+
+    #[test]
+    fn a_limit_that_is_not_reached_is_no_reason_to_wait() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let told = |status, left: &'static str| {
+            let names = ["x-ratelimit-reset", "x-ratelimit-remaining"].map(http::HeaderName::from_static);
+            let values = ["784111780", left].map(http::HeaderValue::from_static);
+            read(status, &names.into_iter().zip(values).collect(), now)
+        };
+        let three = Some(Duration::from_secs(3));
+        assert_eq!(told(StatusCode::SERVICE_UNAVAILABLE, "99"), None);
+        assert_eq!(told(StatusCode::SERVICE_UNAVAILABLE, "0"), three);
+        assert_eq!(
+            told(StatusCode::TOO_MANY_REQUESTS, "99"),
+            three,
+            "it says itself that the limit is reached"
+        );
     }
 
     #[test]

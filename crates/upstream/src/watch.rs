@@ -51,11 +51,13 @@ pin_project! {
     /// and it is set to what is left. A piece costs one look at the clock.
     ///
     /// Silence is counted from when somebody waits for the next piece. Whoever reads at once, as the engine does, counts from the
-    /// last byte; for one who is late the upstream is not to blame.
+    /// last byte; for one who is late the upstream is not to blame. Before the first byte only the deadline counts: how long an
+    /// answer may take to begin is the caller's clock, which may well be longer than this one.
     struct Watched {
         body: Body,
         idle: Duration,
         deadline: Instant,
+        begun: bool,
         silent_since: Option<Instant>,
         #[pin]
         timer: Sleep,
@@ -64,9 +66,7 @@ pin_project! {
 
 impl Watched {
     fn new(body: Body, idle: Duration, deadline: Instant) -> Self {
-        let now = Instant::now();
-        let timer = sleep_until(after(now, idle).min(deadline));
-        Self { body, idle, deadline, silent_since: Some(now), timer }
+        Self { body, idle, deadline, begun: false, silent_since: None, timer: sleep_until(deadline) }
     }
 }
 
@@ -77,14 +77,22 @@ impl Stream for Watched {
         let mut this = self.project();
         if let Poll::Ready(item) = Pin::new(&mut *this.body).poll_next(context) {
             *this.silent_since = None;
+            *this.begun |= matches!(&item, Some(Ok(bytes)) if !bytes.is_empty());
             // A body that always has a piece ready would never come to the timer.
             if matches!(item, Some(Ok(_))) && Instant::now() >= *this.deadline {
                 return Poll::Ready(Some(Err(Failure::TimedOut(Clock::Total))));
             }
             return Poll::Ready(item);
         }
-        let since = *this.silent_since.get_or_insert_with(Instant::now);
-        let end = after(since, *this.idle).min(*this.deadline);
+        let end = if *this.begun {
+            let since = *this.silent_since.get_or_insert_with(Instant::now);
+            after(since, *this.idle).min(*this.deadline)
+        } else {
+            *this.deadline
+        };
+        if end < this.timer.deadline() {
+            this.timer.as_mut().reset(end);
+        }
         loop {
             ready!(this.timer.as_mut().poll(context));
             let now = Instant::now();

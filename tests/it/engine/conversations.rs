@@ -170,6 +170,49 @@ async fn the_providers_list_hides_what_others_hold() {
 }
 
 #[tokio::test]
+async fn what_a_turn_made_upstream_is_nobody_elses() {
+    let listing = Scripted::own_threads();
+    let options = Options { fallback: vec!["b"], ..Options::default() };
+    let kit = Kit::with(options, [Scripted::replay(), listing, Scripted::replay()]).await;
+    let (me, other) = (caller("t"), caller("other"));
+    let names = |id: &str| [vec![Act::Give(Piece::Thread(id.into()))], crate::kit::text(&["ok"])].concat();
+    // Made by a fallback, by a turn that is not kept, and by one whose conversation is erased.
+    kit.a().plays(vec![Act::Refuse(chat::Failure::Failed.into())]);
+    kit.b().plays(names("of-fallback"));
+    kit.turn(ask("a", "1")).await;
+    kit.b().plays(names("unstored"));
+    kit.turn(Ask { store: false, ..ask("b", "2") }).await;
+    kit.b().plays(names("erased"));
+    let erased = kit.turn(ask("b", "3")).await.conversation_id.unwrap();
+    kit.engine.finish(std::time::Duration::from_secs(60)).await;
+    kit.engine.delete_conversation(&me, erased).await.unwrap();
+    let all = ["of-fallback", "unstored", "erased", "nobodys"];
+    let one = |id: &str| UpstreamConversation {
+        id: id.to_owned(),
+        preview: Some("secret".into()),
+        message_count: None,
+        created_at: None,
+        updated_at: None,
+    };
+    *kit.b().listed.lock().unwrap() = all.iter().map(|id| one(id)).collect();
+    let page = || chat::PageRequest { limit: 10, cursor: None };
+    let seen = async |caller| {
+        let page =
+            kit.engine.upstream_conversations(&caller, &"b".parse().unwrap(), None, page()).await.unwrap();
+        page.items.into_iter().map(|one| one.upstream_conversation_id).collect::<Vec<_>>()
+    };
+    // The notes are written beside the turns.
+    while seen(other.clone()).await.len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen(other.clone()).await, ["nobodys"]);
+    assert_eq!(seen(me.clone()).await, all);
+    let adopted = NewConversationAsk { assistant: "b".parse().unwrap(), ..adopt("erased") };
+    let refused = kit.engine.create_conversation(&other, adopted, None).await.unwrap_err();
+    assert_eq!(refused.error.code, ErrorCode::ConversationNotFound);
+}
+
+#[tokio::test]
 async fn erasing_cancels_what_runs() {
     let kit = Kit::new().await;
     let me = caller("t");

@@ -57,6 +57,18 @@ async fn another_body_conflicts_and_another_tenant_does_not() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_bounded_by_the_key_like_the_turn() {
+    let kit = Kit::new().await;
+    kit.turn(keyed("k", 1)).await;
+    let mut bound = caller("t");
+    bound.assistants = chat::AllowedAssistants::These(["b".parse().unwrap()].into());
+    let idempotency = idempotency("k", 1).unwrap();
+    let refused = kit.engine.repeat(&bound, &idempotency).await.unwrap_err();
+    assert_eq!(refused.error.code, ErrorCode::AssistantNotAllowed);
+    assert!(kit.engine.repeat(&caller("t"), &idempotency).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_failure_without_effect_frees_the_key_and_one_with_does_not() {
     let kit = Kit::new().await;
     let free = [

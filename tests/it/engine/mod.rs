@@ -4,6 +4,8 @@ mod busy;
 mod conversations;
 mod durable;
 mod ends;
+mod faulty;
 mod idempotency;
+mod points;
 mod recovery;
 mod turns;

@@ -100,6 +100,10 @@ impl ConversationStore for Down {
         down()
     }
 
+    async fn own_thread(&self, _: &TenantId, _: &ProviderName, _: &str, _: &str) -> Result<(), StoreError> {
+        down()
+    }
+
     async fn conversation_of_thread(
         &self,
         _: &TenantId,
@@ -168,7 +172,7 @@ impl ConversationStore for Down {
         down()
     }
 
-    async fn free_unstored(&self, _: &TenantId, _: &str) -> Result<(), StoreError> {
+    async fn free_unstored(&self, _: &TenantId, _: TurnId, _: &str) -> Result<(), StoreError> {
         down()
     }
 

@@ -66,7 +66,26 @@ impl Kit {
         Self::over(folder, options, providers).await
     }
 
+    /// Over a store that goes through `wrap`.
+    pub async fn wrapped(
+        options: Options,
+        providers: [Scripted; 3],
+        wrap: impl FnOnce(Arc<store::Store>) -> Arc<dyn ConversationStore>,
+    ) -> Self {
+        let providers = providers.into_iter().map(Arc::new).collect();
+        Self::build(tempfile::tempdir().unwrap(), options, providers, wrap).await
+    }
+
     async fn over(folder: tempfile::TempDir, options: Options, providers: Vec<Arc<Scripted>>) -> Self {
+        Self::build(folder, options, providers, |store| store).await
+    }
+
+    async fn build(
+        folder: tempfile::TempDir,
+        options: Options,
+        providers: Vec<Arc<Scripted>>,
+        wrap: impl FnOnce(Arc<store::Store>) -> Arc<dyn ConversationStore>,
+    ) -> Self {
         let tracker = TaskTracker::new();
         let url = format!("sqlite:{}", folder.path().join("test.db").display());
         let store = store::open(&store::Config::new(url), &tracker).await.unwrap();
@@ -74,7 +93,7 @@ impl Kit {
         let engine = Engine::new(
             Arc::new(catalog),
             options.settings.clone(),
-            Arc::clone(&store) as Arc<dyn ConversationStore>,
+            wrap(Arc::clone(&store)),
             Arc::clone(&store) as Arc<dyn Maintenance>,
             tracker,
         );
@@ -176,6 +195,7 @@ pub fn ask(assistant: &str, text: &str) -> Ask {
         when_busy: None,
         idempotency: None,
         extension: None,
+        instructions: None,
         lease: None,
     }
 }

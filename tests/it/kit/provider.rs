@@ -58,6 +58,8 @@ pub struct Scripted {
     pub memory: Memory,
     pub capabilities: Capabilities,
     pub client_made_threads: bool,
+    /// What a client of the OpenAI dialect sends is passed through.
+    pub passes_through: bool,
     plays: Mutex<VecDeque<Play>>,
     pub asked: Mutex<Vec<Request>>,
     pub injected: Mutex<Vec<Injection>>,
@@ -93,6 +95,7 @@ impl Scripted {
                 upstream_history: Offer::Unsupported,
             },
             client_made_threads: false,
+            passes_through: false,
             plays: Mutex::default(),
             asked: Mutex::default(),
             injected: Mutex::default(),
@@ -154,6 +157,10 @@ impl Provider for Scripted {
 
     fn memory(&self) -> Memory {
         self.memory
+    }
+
+    fn passes_through(&self) -> bool {
+        self.passes_through
     }
 
     fn new_thread(&self) -> Option<String> {

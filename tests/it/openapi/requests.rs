@@ -9,6 +9,7 @@ use crate::gateway::{ADMIN, Gateway, Plan, description, request};
 
 /// Bodies of `POST` to a path: well-formed ones, and ones that break a rule of form. What depends on what is there (names, ids) is no
 /// question of form.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bodies() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
     let id = chat::ConversationId::new().to_string();
     let message = json!({"role": "user", "content": "m"});

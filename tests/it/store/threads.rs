@@ -110,7 +110,14 @@ async fn a_thread_is_adopted_once(bed: &Bed) {
     let accepted = bed.accept(with_thread(id, Some("fresh"), 1)).await.unwrap();
     assert_eq!(accepted.thread, thread(Some("theirs"), 2, None));
     bed.store.delete_conversation(&bed.tenant, id).await.unwrap();
-    bed.store.create_conversation(&bed.other, adopt(), None).await.unwrap();
+    let others = bed.store.create_conversation(&bed.other, adopt(), None).await;
+    assert!(matches!(others, Err(StoreError::NoConversation)), "what was said in it stays this tenant's");
+    assert!(matches!(holder(&bed.other, "bot-1", "theirs").await, Err(StoreError::NoConversation)));
+    bed.store.create_conversation(&bed.tenant, adopt(), None).await.unwrap();
+    bed.store.own_thread(&bed.tenant, &provider(), "bot-1", "made").await.unwrap();
+    bed.store.own_thread(&bed.other, &provider(), "bot-1", "made").await.unwrap();
+    assert_eq!(holder(&bed.tenant, "bot-1", "made").await.unwrap(), None, "the first note stands");
+    assert!(matches!(holder(&bed.other, "bot-1", "made").await, Err(StoreError::NoConversation)));
 }
 
 async fn upstream_messages_come_once(bed: &Bed) {

@@ -143,7 +143,10 @@ async fn a_running_turn_shows_its_last_checkpoint(bed: &Bed) {
     second.upstream = r#"{"request_id":"r","model":"gpt","usage":{"input_tokens":3}}"#.into();
     second.in_flight = vec![row(turn_id, 1, &bed.tenant, key)];
     second.ledger = vec![row(turn_id, 0, &bed.tenant, key)];
-    for kept in [first, second.clone()] {
+    // Whoever is not told that a checkpoint was kept sends its events again, and more behind them.
+    let mut longer = second.clone();
+    longer.reserved_seq = 129;
+    for kept in [first.clone(), first, second.clone(), longer] {
         bed.store.checkpoint(&bed.tenant, turn_id, "one", kept).await.unwrap();
     }
     let nothing_new = Checkpoint { reserved_seq: 200, ..second };
@@ -170,7 +173,8 @@ async fn a_running_turn_shows_its_last_checkpoint(bed: &Bed) {
 
 fn checkpoint(log: &EventLog, after: u64, reserved_seq: u64) -> Checkpoint {
     let slice = log.slice_after(after);
-    Checkpoint { slice, reserved_seq, last_seq: log.last_seq(), ..Checkpoint::default() }
+    let last_seq = log.last_seq();
+    Checkpoint { slice, after_seq: after, reserved_seq, last_seq, ..Checkpoint::default() }
 }
 
 async fn an_end_is_recorded_once(bed: &Bed) {

@@ -23,7 +23,7 @@ async fn once(upstream: &Upstream) -> Result<Response, Failure> {
 
 fn retry_after(result: Result<Response, Failure>) -> Duration {
     match result {
-        Err(Failure::BreakerOpen { retry_after }) => retry_after,
+        Err(Failure::BreakerOpen { retry_after } | Failure::Paused { retry_after }) => retry_after,
         other => panic!("let through: {other:?}"),
     }
 }
@@ -95,7 +95,7 @@ async fn every_failure_counts_those_of_bodies_too() {
         || Step::Fail(Failure::TimedOut(Clock::Connect)),
         || Step::Hang,
         || answer_with(200, &[], stream::iter([Ok(Bytes::from_static(b"a")), Err(Failure::Broken)])),
-        || answer_with(200, &[], stream::pending()),
+        || answer_with(200, &[], stream::iter([Ok(Bytes::from_static(b"a"))]).chain(stream::pending())),
         || answer(503, "no"),
     ];
     for (number, step) in steps.into_iter().enumerate() {
@@ -165,7 +165,12 @@ async fn a_pause_that_is_asked_for_is_kept_by_all_and_one_goes_first_after_it() 
     // Impatient callers are told at once.
     let (upstream, sent) = scripted(single(), |_| bare(429, &[("retry-after", "20")]));
     refused(once(&upstream).await);
-    assert_eq!(retry_after(once(&upstream).await), seconds(20));
+    let paused = once(&upstream).await;
+    assert!(
+        matches!(paused, Err(Failure::Paused { .. })),
+        "its limit is reached, it is not unwell: {paused:?}"
+    );
+    assert_eq!((retry_after(paused), upstream.closed_for()), (seconds(20), None));
     advance(seconds(20)).await;
     assert_eq!(upstream.status().breaker, "half_open");
     refused(once(&upstream).await);

@@ -88,12 +88,18 @@ async fn the_deadline_ends_a_body_in_its_middle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_piece_that_a_classifier_waits_for_is_under_the_idle_clock() {
-    let (upstream, sent) = scripted(config(), |_| answer_with(200, &[], after_pauses(&[61])));
-    let mut call = call(15 * MINUTE);
-    call.repeat = upstream::Repeat::Always;
-    call.classifier = Some(|_, _, _| Verdict::Fine);
-    let began = Instant::now();
-    assert_eq!(timed_out(upstream.send(call).await), Clock::Idle);
-    assert_eq!((began.elapsed().as_secs(), sent.count()), (60, 1));
+async fn before_the_first_piece_only_the_deadline_counts() {
+    // Whether somebody waits for it before the call resolves or after it: the clock to the first text is the caller's.
+    for classifier in [Some((|_, _, _| Verdict::Fine) as upstream::Classifier), None] {
+        let (upstream, sent) = scripted(config(), |_| answer_with(200, &[], after_pauses(&[61, 61])));
+        let mut call = call(15 * MINUTE);
+        call.repeat = upstream::Repeat::Always;
+        call.classifier = classifier;
+        let began = Instant::now();
+        let mut response = upstream.send(call).await.unwrap();
+        response.body.next().await.unwrap().unwrap();
+        assert_eq!(began.elapsed().as_secs(), 61);
+        assert_eq!(timed_out(response.body.next().await.unwrap()), Clock::Idle);
+        assert_eq!((began.elapsed().as_secs(), sent.count()), (121, 1));
+    }
 }

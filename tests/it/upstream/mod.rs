@@ -57,6 +57,7 @@ fn call(total: Duration) -> Call {
         body: Bytes::from_static(b"{}"),
         repeat: Repeat::Harmless,
         headers_clock: true,
+        one_piece: None,
         classifier: None,
         observer: None,
         deadline: (Instant::now() + total).into_std(),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{Content, EventRef, Part, Progress, Source, Turn};
 
@@ -64,6 +65,15 @@ pub struct LogSlice {
     pub marks: String,
 }
 
+/// What a provider sent for the OpenAI dialect, as it came.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Which of the turn's calls gave it: 0, 1, 2 … in the order in which they were begun.
+    pub call: u32,
+    /// It.
+    pub json: Arc<RawValue>,
+}
+
 /// The events of one turn so far.
 #[derive(Debug, Clone, Default)]
 pub struct EventLog {
@@ -74,6 +84,7 @@ pub struct EventLog {
     /// From this index on the numbers are higher: (index, number of the event at the index).
     jump: Option<(usize, u64)>,
     sources: Option<Arc<Vec<Source>>>,
+    frames: Vec<Frame>,
 }
 
 impl EventLog {
@@ -207,6 +218,17 @@ impl EventLog {
     /// Keeps a tool call at this place. It is no event of the native stream: readers of that see its number skipped.
     pub fn tool_call(&mut self, call: Part) {
         self.marks.push(Mark::ToolCall(Box::new(call)));
+    }
+
+    /// Keeps a frame. It is no event: it has no number, is not stored, and native readers never see it.
+    pub fn frame(&mut self, frame: Frame) {
+        self.frames.push(frame);
+    }
+
+    /// All frames so far, in order.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
     }
 
     /// Appends the end. Nothing may be appended after it.

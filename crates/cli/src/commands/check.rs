@@ -7,7 +7,7 @@ use clap::Args;
 use futures_util::future::join_all;
 
 use super::ConfigFile;
-use crate::config::{Config, LoadError, Process, reference};
+use crate::config::{Config, LoadError, Process, json_schema, reference};
 use crate::output;
 
 /// Checks the configuration.
@@ -24,12 +24,19 @@ pub(crate) struct Check {
     /// Show every key there is, with type, unit and default, and read no configuration.
     #[arg(long, conflicts_with_all = ["probe", "print"])]
     reference: bool,
+    /// Show the configuration's JSON Schema, for editors, and read no configuration.
+    #[arg(long, conflicts_with_all = ["probe", "print", "reference"])]
+    schema: bool,
 }
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.reference {
             output::piece(&reference());
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.schema {
+            output::piece(&json_schema());
             return Ok(ExitCode::SUCCESS);
         }
         let config = match Config::load(&self.config.file, &Process, &[]) {

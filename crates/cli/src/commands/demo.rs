@@ -22,13 +22,38 @@ use crate::{logging, output, tasks};
 /// The key of a demo that nobody but this machine can reach.
 const LOOPBACK_KEY: &str = "demo-key-for-this-machine";
 
+/// An assistant of the demo.
+struct Assistant {
+    name: &'static str,
+    description: &'static str,
+    /// A further setting of its provider: one that streams only if it is told to is told to.
+    setting: &'static str,
+    /// What is appended to the id upstream: the bot that streams, where that is the bot's own setting.
+    form: &'static str,
+}
+
 /// The demo's assistants: one for each simulated provider, in their order.
-const ASSISTANTS: [(&str, &str); 5] = [
-    ("support", "Answers customers"),
-    ("sales", "Knows the catalogue"),
-    ("docs", "Searches the company's documents and cites them"),
-    ("concierge", "Speaks for the house"),
-    ("model", "A bare language model"),
+const ASSISTANTS: [Assistant; 5] = [
+    Assistant {
+        name: "support",
+        description: "Answers customers",
+        setting: "stream_upstream = true\n",
+        form: "",
+    },
+    Assistant { name: "sales", description: "Knows the catalogue", setting: "", form: "" },
+    Assistant {
+        name: "docs",
+        description: "Searches the company's documents and cites them",
+        setting: "",
+        form: "",
+    },
+    Assistant {
+        name: "concierge",
+        description: "Speaks for the house",
+        setting: "",
+        form: "+shape-openai-chunks",
+    },
+    Assistant { name: "model", description: "A bare language model", setting: "", form: "" },
 ];
 
 /// Try it.
@@ -44,7 +69,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        logging::start_with(LogFormat::Text, "warn", false);
+        logging::start_with(LogFormat::Text, "warn", false, None);
         let signals = Signals::catch()?;
         let folder = tempfile::tempdir().context("no folder for the demo's store")?;
         let listen = self.listen.unwrap_or_else(usual_or_free);
@@ -96,13 +121,15 @@ fn configuration(listen: SocketAddr, key: &str, simulated: &str, folder: &Path) 
         quoted(&store.replace("${", "$${")),
         quoted(key),
     );
-    for (provider, (name, description)) in simulator::PROVIDERS.iter().zip(ASSISTANTS) {
+    for (provider, Assistant { name, description, setting, form }) in
+        simulator::PROVIDERS.iter().zip(ASSISTANTS)
+    {
         let upstream_id = provider.assistants.first().copied().unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "[providers.{provider}]\nkind = \"{provider}\"\nbase_url = \"{simulated}{path}\"\napi_key = \"{key}\"\n\
-             [assistants.{name}]\nprovider = \"{provider}\"\nupstream_id = \"{upstream_id}\"\ndescription = \"{description}\"\n",
+            "[providers.{provider}]\nkind = \"{provider}\"\nbase_url = \"{simulated}{path}\"\napi_key = \"{key}\"\n{setting}\
+             [assistants.{name}]\nprovider = \"{provider}\"\nupstream_id = \"{upstream_id}{form}\"\ndescription = \"{description}\"\n",
             provider = provider.name,
             path = provider.path,
             key = simulator::KEY,
@@ -115,7 +142,7 @@ fn banner(bound: &Bound, key: &str, simulated: SocketAddr) -> String {
     let url = url_of(bound.address);
     let headers = format!("-H 'authorization: Bearer {key}' -H 'content-type: application/json'");
     let mut assistants = String::new();
-    for (provider, (name, description)) in simulator::PROVIDERS.iter().zip(ASSISTANTS) {
+    for (provider, Assistant { name, description, .. }) in simulator::PROVIDERS.iter().zip(ASSISTANTS) {
         let _ = writeln!(assistants, "  {name:10} {description} ({}, simulated)", provider.name);
     }
     let admin = bound.admin_address.map(|address| format!("{}/metrics", url_of(address))).unwrap_or_default();

@@ -19,7 +19,7 @@ pub(crate) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.load()?;
-        logging::start(&config.observability);
+        logging::start_log(&config.observability, None);
         let store = store::Config::new(config.storage.url.expose_secret());
         store::migrate(&store).await.context("the store's schema cannot be brought up to date")?;
         tracing::info!("the store's schema is up to date");

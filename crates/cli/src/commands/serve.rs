@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ConfigFile;
+use crate::config::Config;
 use crate::logging;
 use crate::signals::Signals;
 use crate::wiring::Gateway;
@@ -19,7 +20,15 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.load()?;
-        logging::start(&config.observability);
+        let traces = logging::start(&config.observability)?;
+        let outcome = Box::pin(self.serve(config)).await;
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
+        outcome
+    }
+
+    async fn serve(self, config: Config) -> anyhow::Result<ExitCode> {
         // Caught before the listeners open: whoever sees the gateway listen may already ask it to leave.
         let signals = Signals::catch()?;
         let gateway = Gateway::open(config, &self.config.file).await?;

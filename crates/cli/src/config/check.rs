@@ -64,16 +64,14 @@ pub(super) fn config(values: &mut Values, reader: &mut Reader<'_>, before: &[Bui
                 _ => LogFormat::Json,
             },
             log_content: observability.flag("log_content"),
-            otlp_endpoint: observability.secret("otlp_endpoint").and_then(text_of_secret),
+            otlp_endpoint: observability
+                .secret("otlp_endpoint")
+                .filter(|url| !url.expose_secret().is_empty())
+                .cloned(),
         },
         files,
         printed: String::new(),
     })
-}
-
-/// A URL that may be empty.
-fn text_of_secret(secret: &SecretString) -> Option<String> {
-    Some(secret.expose_secret().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<Seen>) {

@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod interpolate;
+mod json_schema;
 mod print;
 mod problem;
 mod quantity;
@@ -27,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use build::Built;
 pub use interpolate::{Environment, Process};
+pub use json_schema::json_schema;
 pub use problem::{Invalid, Problem};
 pub(crate) use quantity::duration;
 pub use reference::reference;
@@ -102,14 +104,14 @@ pub struct Storage {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Observability {
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// Whether messages may stand in the log.
     pub log_content: bool,
-    /// Where spans are sent; none: nowhere.
-    pub otlp_endpoint: Option<String>,
+    /// Where spans are sent, a URL that may hold a password; none: nowhere.
+    pub otlp_endpoint: Option<SecretString>,
 }
 
 /// How a line of the log looks.

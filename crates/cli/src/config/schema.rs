@@ -396,8 +396,18 @@ static OBSERVABILITY: Section = section(
             Is("\"json\""),
             "How the log on standard error is written.",
         ),
-        key("log_content", Flag, Is("false"), "Whether messages and providers' words may stand in the log."),
-        key("otlp_endpoint", Url(&["http", "https"]), Is("\"\""), "Where spans are sent."),
+        key(
+            "log_content",
+            Flag,
+            Is("false"),
+            "Whether messages, replies and providers' words may stand in the log. Keys never do.",
+        ),
+        key(
+            "otlp_endpoint",
+            Url(&["http", "https"]),
+            Is("\"\""),
+            "A collector of OpenTelemetry spans, `http://collector:4318`: OTLP over HTTP, `/v1/traces` is appended. An empty text turns it off.",
+        ),
     ],
 );
 

@@ -111,6 +111,10 @@ impl Provider for Openai {
         self.config.images
     }
 
+    fn passes_through(&self) -> bool {
+        true
+    }
+
     /// Always: nothing is remembered there.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()

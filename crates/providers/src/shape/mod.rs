@@ -5,7 +5,7 @@
 //! | `{`, `[` | any | JSON; lines of JSON once a second line follows a whole first one; text if it turns out not to be JSON and is not labelled as such |
 //! | `data:` `event:` `id:` `retry:` `:` | any | an event stream |
 //! | `<!doctype`, `<html` | any | an error page: cannot be read |
-//! | other | `text/event-stream` | an event stream |
+//! | other | `text/event-stream` | an event stream; raw text if it ends without a single event |
 //! | other | JSON | JSON (a string, a number), or cannot be read |
 //! | other | `text/html` | an error page |
 //! | other | any other, none | raw text |
@@ -64,7 +64,11 @@ enum State {
         /// How many pending bytes hold no line end: each is looked at once.
         searched: usize,
     },
-    Frames(sse::Reader),
+    Frames {
+        reader: sse::Reader,
+        /// The body so far, where only its label says that it is a stream and no event has come: it may be text.
+        unframed: Option<BytesMut>,
+    },
     Text,
     /// Nothing more is given.
     Done,
@@ -108,7 +112,15 @@ impl Shape {
     /// Takes in the next bytes.
     pub(crate) fn push(&mut self, bytes: &Bytes) {
         match &mut self.state {
-            State::Frames(reader) => reader.push(bytes),
+            State::Frames { reader, unframed } => {
+                reader.push(bytes);
+                if let Some(before) = unframed {
+                    before.extend_from_slice(bytes);
+                    if before.len() > self.bytes_max {
+                        *unframed = None;
+                    }
+                }
+            }
             State::Done => {}
             _ => self.pending.extend_from_slice(bytes),
         }
@@ -117,7 +129,7 @@ impl Shape {
     /// Tells that the body has ended cleanly.
     pub(crate) fn finish(&mut self) {
         self.finished = true;
-        if let State::Frames(reader) = &mut self.state {
+        if let State::Frames { reader, .. } = &mut self.state {
             reader.finish();
         }
     }
@@ -145,7 +157,7 @@ impl Shape {
             State::Open | State::Done => Ok(None),
             State::Json(_) => self.whole(),
             State::Lines { .. } => self.line(),
-            State::Frames(reader) => Ok(reader.next_frame().map_err(|_| Unreadable)?.map(Item::Frame)),
+            State::Frames { .. } => self.frame(),
             State::Text => self.text(),
         }
     }
@@ -187,11 +199,11 @@ impl Shape {
             (b'{' | b'[', Label::JsonLines) => State::Lines { searched: 0 },
             (b'{' | b'[', _) => State::Json(FirstLine::Open { searched: 0 }),
             _ => match (begins(FIELDS), begins(PAGES)) {
-                (Begins::Yes, _) => self.frames(),
+                (Begins::Yes, _) => self.frames(true),
                 (_, Begins::Yes) => return Err(Unreadable),
                 (Begins::Perhaps, _) | (_, Begins::Perhaps) => return Ok(()),
                 (Begins::No, Begins::No) => match self.label {
-                    Label::EventStream => self.frames(),
+                    Label::EventStream => self.frames(false),
                     Label::Json => State::Json(FirstLine::Passed),
                     Label::JsonLines => State::Lines { searched: 0 },
                     Label::Html => return Err(Unreadable),
@@ -202,13 +214,30 @@ impl Shape {
         Ok(())
     }
 
-    fn frames(&mut self) -> State {
+    /// Frames from here on; `certain`: the body itself says so.
+    fn frames(&mut self, certain: bool) -> State {
         let mut reader = sse::Reader::new(sse::Limits { frame_bytes_max: self.bytes_max });
-        reader.push(&self.pending.split().freeze());
+        let body = self.pending.split();
+        let unframed = (!certain).then(|| body.clone());
+        reader.push(&body.freeze());
         if self.finished {
             reader.finish();
         }
-        State::Frames(reader)
+        State::Frames { reader, unframed }
+    }
+
+    fn frame(&mut self) -> Result<Option<Item>, Unreadable> {
+        let State::Frames { reader, unframed } = &mut self.state else { return Ok(None) };
+        if let Some(frame) = reader.next_frame().map_err(|_| Unreadable)? {
+            *unframed = None;
+            return Ok(Some(Item::Frame(frame)));
+        }
+        match unframed.take_if(|_| self.finished) {
+            Some(text) => {
+                String::from_utf8(text.into()).map(|text| Some(Item::Text(text))).map_err(|_| Unreadable)
+            }
+            None => Ok(None),
+        }
     }
 
     /// One JSON text, or lines of it? They are lines once a whole first line is followed by something.

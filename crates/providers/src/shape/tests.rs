@@ -88,6 +88,8 @@ fn raw_text_is_passed_on_as_it_comes() {
     assert_eq!(read("text/plain", "\n Привет, data: x".as_bytes()), text("\n Привет, data: x"));
     assert_eq!(read("", b"dat"), text("dat"));
     assert_eq!(read("text/plain", b"[1] says so"), text("[1] says so"));
+    assert_eq!(read("text/event-stream", b"Note: hi\nyou"), text("Note: hi\nyou"));
+    assert_eq!(read("text/event-stream", b"note: hi\n\ndata: x"), frames(&[(None, "x")]));
     assert_eq!(read("text/plain", b"a\xff"), Err(Unreadable));
     assert_eq!(read("text/plain", b"a\xd0"), Err(Unreadable));
     let mut shape = Shape::new(&HeaderMap::new(), 1000);

@@ -41,19 +41,22 @@ pub(super) struct Decode {
     transcript: Transcript,
     threads: Threads,
     ids: UpstreamIds,
+    /// Text came in an event that says what it is: this provider names its events.
+    typed: bool,
 }
 
 impl Decode {
     /// A decoder of one answer.
     pub(super) fn new(judge: Judge, transcript: Transcript, threads: Threads) -> Self {
-        Self { judge, transcript, threads, ids: UpstreamIds::default() }
+        Self { judge, transcript, threads, ids: UpstreamIds::default(), typed: false }
     }
 
     /// An answer in one piece, whatever its type says; an answer before this contract has none.
     fn whole(&mut self, body: &[u8], pieces: &mut Vec<Piece>) -> Result<Step, ProviderError> {
         let answer: Answer = lenient::from_slice(body).map_err(|_| self.judge.unreadable())?;
         self.check(&answer)?;
-        self.full(answer, pieces);
+        self.note(&answer, pieces);
+        self.full(taken_apart(answer), pieces);
         Ok(Step::Last)
     }
 
@@ -72,14 +75,17 @@ impl Decode {
         let kind = answer.kind.as_deref().or(name).unwrap_or_default().trim().to_ascii_lowercase();
         match kind.as_str() {
             "full" => {
-                self.full(answer, pieces);
+                self.note(&answer, pieces);
+                self.full(taken_apart(answer), pieces);
                 return Ok(Step::Last);
             }
             "error" => {
                 let words = super::failure::read(&http::HeaderMap::new(), data.as_bytes());
                 return Err(self.judge.said(words, Failure::Failed));
             }
-            "message" | "resources" | "references" | "request" | "" => self.part(answer, pieces),
+            "message" | "resources" | "references" | "request" | "" => {
+                return Ok(self.part(answer, kind.is_empty(), pieces));
+            }
             "progress" => {
                 self.note(&answer, pieces);
                 pieces.extend(answer.code.as_deref().and_then(step));
@@ -91,19 +97,25 @@ impl Decode {
     }
 
     /// An event that adds to the answer. What it points to is taken in before its text, so that citations find it.
-    fn part(&mut self, answer: Answer, pieces: &mut Vec<Piece>) {
+    ///
+    /// The answer in one piece has no type in the SDK: behind events that have one, it is the whole and not one more piece.
+    fn part(&mut self, answer: Answer, untyped: bool, pieces: &mut Vec<Piece>) -> Step {
         self.note(&answer, pieces);
         let (parts, resources, references) = taken_apart(answer);
+        if untyped && self.typed && self.transcript.is_repeated_by(&parts) {
+            self.full((parts, resources, references), pieces);
+            return Step::Last;
+        }
+        self.typed |= !untyped && !parts.is_empty();
         self.transcript.found(resources.unwrap_or_default(), pieces);
         if let Some(references) = references {
             self.transcript.refer(references, pieces);
         }
         self.transcript.piece(&parts, pieces);
+        Step::Open
     }
 
-    fn full(&mut self, answer: Answer, pieces: &mut Vec<Piece>) {
-        self.note(&answer, pieces);
-        let (parts, resources, references) = taken_apart(answer);
+    fn full(&mut self, (parts, resources, references): TakenApart, pieces: &mut Vec<Piece>) {
         self.transcript.found(resources.unwrap_or_default(), pieces);
         // Null, or nothing, does not take back what a stream said before.
         if let Some(references) = references.filter(|references| !references.is_empty()) {

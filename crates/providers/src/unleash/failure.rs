@@ -4,7 +4,7 @@ use chat::{Failure, ProviderError};
 use http::{HeaderMap, StatusCode};
 use upstream::Verdict;
 
-use super::wire::{Answer, FieldErrors};
+use super::wire::{Answer, Failed, FieldErrors};
 use crate::failure::{Judge, Words, of_status};
 use crate::lenient;
 use crate::loose::Id;
@@ -31,7 +31,7 @@ pub(super) fn read(_: &HeaderMap, body: &[u8]) -> Words {
 /// What an answer under a 2xx says of its failure; none when it is no failure.
 pub(super) fn refusal(answer: &Answer) -> Option<Words> {
     let status = answer.status.is_some_and(|status| status >= 400);
-    let error = answer.error.as_deref().is_some_and(|error| !error.trim().is_empty());
+    let error = answer.error.as_ref().is_some_and(Failed::is_one) || answer.success == Some(false);
     // The members of a refusal, with nothing of an answer beside them.
     let problem = (answer.detail.is_some() || answer.errors.is_some() || answer.reason.is_some())
         && answer.message.is_none()
@@ -46,11 +46,11 @@ fn words(answer: &Answer) -> Words {
         .or_else(|| fields(answer))
         .or_else(|| said(&answer.title))
         .or_else(|| said(&answer.reason))
-        .or_else(|| said(&answer.error));
+        .or_else(|| said(&answer.error.as_ref().and_then(Failed::message)));
     let status = answer.status.and_then(|status| StatusCode::from_u16(status).ok());
     Words {
         message: hinted(message, answer),
-        codes: answer.reason.iter().chain(&answer.error).cloned().collect(),
+        codes: answer.reason.iter().cloned().chain(answer.error.as_ref().and_then(Failed::code)).collect(),
         request_id: answer.request_id.clone().and_then(Id::into_text),
         meaning: status.filter(|status| status.as_u16() >= 400).map(|status| of_status(status, None)),
     }

@@ -113,7 +113,62 @@ pub(super) struct Answer {
     pub(super) reason: Option<String>,
     /// Not documented; what many servers would say in mid-stream.
     #[serde(default, deserialize_with = "loose::field")]
-    pub(super) error: Option<String>,
+    pub(super) error: Option<Failed>,
+    /// Not documented; false from servers that say so.
+    #[serde(default, deserialize_with = "loose::field")]
+    pub(super) success: Option<bool>,
+}
+
+/// A failure in the form that many servers have.
+///
+/// Source: none of the provider's documents.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Failed {
+    /// In words.
+    Text(String),
+    /// Whether there was one.
+    Flag(bool),
+    /// With a code.
+    Object {
+        /// A fixed wording, or a number.
+        #[serde(default, deserialize_with = "loose::field")]
+        code: Option<Id>,
+        /// For people.
+        #[serde(default, deserialize_with = "loose::field")]
+        message: Option<String>,
+    },
+}
+
+impl Failed {
+    /// Whether it says that something failed.
+    pub(super) fn is_one(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.trim().is_empty(),
+            Self::Flag(flag) => *flag,
+            Self::Object { .. } => true,
+        }
+    }
+
+    /// What it says for people.
+    pub(super) fn message(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Flag(_) => None,
+            Self::Object { message, code } => {
+                message.clone().or_else(|| code.clone().and_then(Id::into_text))
+            }
+        }
+    }
+
+    /// Its fixed wording.
+    pub(super) fn code(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Flag(_) => None,
+            Self::Object { code, .. } => code.clone().and_then(Id::into_text),
+        }
+    }
 }
 
 /// What is wrong with one field.

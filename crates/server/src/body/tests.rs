@@ -31,7 +31,7 @@ struct TurnErrorView(String, Option<String>);
 impl TurnErrorView {
     fn of(error: &ApiError) -> Self {
         let response = axum::response::IntoResponse::into_response(error.clone());
-        let response = crate::error::render(response, "r");
+        let response = crate::error::render(response, "r", crate::openai::Dialect::Native);
         let bytes = futures_util::FutureExt::now_or_never(response.into_body().collect());
         let json: serde_json::Value = serde_json::from_slice(&bytes.unwrap().unwrap().to_bytes()).unwrap();
         let text = |name: &str| json["error"][name].as_str().map(str::to_owned);

@@ -17,6 +17,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
 
 use crate::error::ApiError;
 use crate::keys::Key;
@@ -45,10 +46,23 @@ pub(crate) struct Rate {
     pub(crate) wait: Option<u64>,
 }
 
+/// What a key may still spend.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) key: KeyId,
+    pub(crate) key_name: Arc<str>,
+    pub(crate) per: Per,
+    /// `tokens` or a currency.
+    pub(crate) unit: String,
+    /// Less than nothing where turns cost more than was set aside for them.
+    pub(crate) amount: f64,
+}
+
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 #[derive(Debug)]
 struct Counter {
+    name: Arc<str>,
     settings: ArcSwap<Settings>,
     turns: Mutex<Turns>,
 }
@@ -154,19 +168,24 @@ impl Turns {
         }
     }
 
-    /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
-    fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
+    /// Tokens and money of a budget that are spent or set aside.
+    fn taken(&self, budget: &Budget, since: &str) -> (u64, Decimal) {
         let none = Sum::default();
         let spent =
             self.spent(budget.per).filter(|spent| spent.since == since).map_or(&none, |spent| &spent.sum);
-        let tokens = budget.tokens.is_some_and(|limit| {
-            let taken = spent.tokens.saturating_add(self.reserved.tokens);
-            taken.saturating_add(reserve.tokens.max(1)) > limit
-        });
-        let cost = budget.cost.zip(budget.currency.as_deref()).is_some_and(|(limit, currency)| {
-            let taken = spent.cost_in(currency).saturating_add(self.reserved.cost_in(currency));
-            taken.saturating_add(reserve.cost) > limit || taken >= limit
-        });
+        let currency = budget.currency.as_deref().unwrap_or_default();
+        (
+            spent.tokens.saturating_add(self.reserved.tokens),
+            spent.cost_in(currency).saturating_add(self.reserved.cost_in(currency)),
+        )
+    }
+
+    /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
+    fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
+        let (taken, money) = self.taken(budget, since);
+        let tokens = budget.tokens.is_some_and(|limit| taken.saturating_add(reserve.tokens.max(1)) > limit);
+        let cost = budget.currency.is_some()
+            && budget.cost.is_some_and(|limit| money.saturating_add(reserve.cost) > limit || money >= limit);
         tokens || cost
     }
 }
@@ -280,11 +299,42 @@ impl Counters {
         }
     }
 
+    /// What is left of every budget of the keys that were used, as far as it is known here.
+    pub(crate) fn budgets_left(&self) -> Vec<Left> {
+        let now = Timestamp::now();
+        let keys: Vec<_> = {
+            let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.iter().map(|(key, counter)| (*key, Arc::clone(counter))).collect()
+        };
+        let mut all = Vec::new();
+        for (key, counter) in keys {
+            let settings = counter.settings.load();
+            let turns = counter.turns();
+            // What the ledger was not asked for yet is not known.
+            for budget in settings.limits.budgets.iter().filter(|one| turns.spent(one.per).is_some()) {
+                let mut add = |unit: String, amount: f64| {
+                    let key_name = Arc::clone(&counter.name);
+                    all.push(Left { key, key_name, per: budget.per, unit, amount });
+                };
+                let taken = turns.taken(budget, &since(budget.per, now));
+                if let Some(limit) = budget.tokens {
+                    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                    add("tokens".to_owned(), limit as f64 - taken.0 as f64);
+                }
+                if let Some((limit, currency)) = budget.cost.zip(budget.currency.as_deref()) {
+                    let left = limit.saturating_sub(taken.1);
+                    add(currency.to_owned(), left.to_f64().unwrap_or(f64::NAN));
+                }
+            }
+        }
+        all
+    }
+
     fn counter(&self, key: &Key) -> Arc<Counter> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = keys.entry(key.id()).or_insert_with(|| {
             let settings = ArcSwap::from_pointee(Settings::new(key.limits.clone()));
-            Arc::new(Counter { settings, turns: Mutex::default() })
+            Arc::new(Counter { name: Arc::clone(&key.caller.key_name), settings, turns: Mutex::default() })
         });
         if counter.settings.load().limits != key.limits {
             counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
@@ -327,7 +377,6 @@ impl Lease for TurnLease {
         if self.settled.swap(true, Ordering::AcqRel) {
             return;
         }
-        metrics::turn(rows);
         let mut turns = self.counter.turns();
         turns.release(&self.currencies, self.reserve);
         for per in [Per::Day, Per::Month] {

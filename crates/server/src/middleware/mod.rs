@@ -1,5 +1,6 @@
 //! One layer a file, each an `async fn`; `stack.rs` puts them in order.
 
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod cors;
 pub(crate) mod load_shed;

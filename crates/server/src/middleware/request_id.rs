@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::HeaderName;
 
 use crate::error;
+use crate::openai::Dialect;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CHARACTERS_MAX: usize = 128;
@@ -36,7 +37,8 @@ pub(crate) async fn name(mut request: Request, next: Next) -> Response {
 /// Puts the name into the answer, and into the body of one that is an error.
 pub(crate) async fn echo(request: Request, next: Next) -> Response {
     let RequestId(id) = RequestId::of(&request);
-    let mut response = error::render(next.run(request).await, &id);
+    let dialect = Dialect::of(request.uri().path());
+    let mut response = error::render(next.run(request).await, &id, dialect);
     error::insert(response.headers_mut(), REQUEST_ID, &id);
     response
 }

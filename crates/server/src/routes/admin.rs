@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -13,20 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::body::{Body, OptionalBody, given, whole_given};
 use crate::error::ApiError;
+use crate::middleware::audit::About;
 use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
 use crate::routes::reply;
 use crate::text::{Line, NOT_BLANK};
 use crate::{Budget, Limits, Reloaded, Reserve, hash_secret, new_secret};
-
-/// The text that Prometheus reads. No key is asked for.
-pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let running = u32::try_from(app.engine.running()).unwrap_or(u32::MAX);
-    metrics::gauge!("switchboard_running_turns").set(running);
-    let queued = u32::try_from(app.back.maintenance.status().queued_writes).unwrap_or(u32::MAX);
-    metrics::gauge!("switchboard_store_queued_writes").set(queued);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.back.metrics.render())
-}
 
 pub(super) async fn providers(State(app): State<App>, _: NoParams) -> Result<impl IntoResponse, ApiError> {
     Ok(reply::list(app.engine.providers()))
@@ -200,14 +191,21 @@ pub(super) async fn create_key(
         limits: serde_json::to_string(&limits).map_err(ApiError::internal)?,
     };
     let record = app.back.maintenance.create_key(key, now).await?;
-    Ok(reply::created(Shown::new(record, Some(secret.expose_secret().to_owned()))))
+    let about =
+        About { key: record.id, name: record.key.name.as_str().into(), tenant: record.key.tenant.clone() };
+    let mut response = reply::created(Shown::new(record, Some(secret.expose_secret().to_owned())));
+    response.extensions_mut().insert(about);
+    Ok(response)
 }
 
 pub(super) async fn revoke_key(
     State(app): State<App>,
     _: NoParams,
     Name(id): Name<KeyId>,
-) -> Result<StatusCode, ApiError> {
-    app.back.maintenance.revoke_key(id, Timestamp::now()).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, ApiError> {
+    let record = app.back.maintenance.revoke_key(id, Timestamp::now()).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let about = About { key: record.id, name: record.key.name.into(), tenant: record.key.tenant };
+    response.extensions_mut().insert(about);
+    Ok(response)
 }

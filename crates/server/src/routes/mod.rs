@@ -9,7 +9,9 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::openai;
 use crate::openapi;
+use crate::scrape;
 use crate::stack::{Face, stack};
 
 pub(crate) mod admin;
@@ -47,7 +49,8 @@ pub(crate) fn clients(app: &App) -> Router {
         .route("/v1/assistants", get(assistants::list))
         .route("/v1/assistants/{name}", get(assistants::read))
         .route("/v1/assistants/{name}/conversations", get(assistants::conversations))
-        .route("/v1/usage", get(usage::of_tenant));
+        .route("/v1/usage", get(usage::of_tenant))
+        .merge(openai::routes());
     let open = Router::new()
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::page))
@@ -64,7 +67,7 @@ pub(crate) fn admins(app: &App) -> Router {
         .route("/admin/keys/{id}", delete(admin::revoke_key))
         .route("/admin/reload", post(admin::reload))
         .route("/admin/usage", get(usage::of_all));
-    let open = Router::new().route("/metrics", get(admin::metrics));
+    let open = Router::new().route("/metrics", get(scrape::metrics));
     stack(app, Face::Admins, with_fallbacks(closed), with_fallbacks_of_methods(open))
 }
 

@@ -122,7 +122,7 @@ impl TryFrom<Fields> for OnePart {
 
 /// A link that a provider can follow, or an image in the link itself. It is never fetched here.
 #[derive(Debug)]
-struct ImageUrl(String);
+pub(crate) struct ImageUrl(pub(crate) String);
 
 impl<'de> Deserialize<'de> for ImageUrl {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {

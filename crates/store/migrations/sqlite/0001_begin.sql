@@ -120,6 +120,15 @@ CREATE TABLE threads (
 ) WITHOUT ROWID;
 CREATE INDEX threads_by_id ON threads (thread_id, provider, upstream_id) WHERE thread_id IS NOT NULL;
 
+-- Whose turn made a thread: outlives the conversation, so that what was erased here is not shown to others from there.
+CREATE TABLE thread_owners (
+    thread_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    upstream_id TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    PRIMARY KEY (thread_id, provider, upstream_id)
+) WITHOUT ROWID;
+
 CREATE TABLE idempotency (
     tenant TEXT NOT NULL,
     key TEXT NOT NULL,

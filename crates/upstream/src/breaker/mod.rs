@@ -83,13 +83,12 @@ impl Breaker {
         self.state().last_failure.clone()
     }
 
-    /// How long a call made now would be refused for; none when it would be let through, or would wait for the end of a short pause.
+    /// How long a call made now would be refused for because the breaker is open. A pause that the upstream asked for is none of
+    /// this: its limit is reached, and it is no less healthy for that.
     pub(crate) fn closed_for(&self) -> Option<Duration> {
         let now = Instant::now();
         let (until, paused) = self.state().closed(now)?;
-        let patience = after(now, self.patience);
-        let waits = paused && until.unwrap_or(patience) <= patience;
-        (!waits).then(|| until.map_or(Duration::from_secs(1), |until| until - now))
+        (!paused).then(|| until.map_or(Duration::from_secs(1), |until| until - now))
     }
 
     /// Waits for the end of a short pause; otherwise decides at once.
@@ -110,7 +109,11 @@ impl Breaker {
             let retry_after = until.map_or(Duration::from_secs(1), |until| until - now);
             let end = until.unwrap_or(patience);
             if !paused || waiting.is_none() || now >= patience || end > patience {
-                return Err(Failure::BreakerOpen { retry_after });
+                return Err(if paused {
+                    Failure::Paused { retry_after }
+                } else {
+                    Failure::BreakerOpen { retry_after }
+                });
             }
             let _ = timeout_at(end, changed).await;
         }
@@ -154,6 +157,7 @@ impl Ticket {
             Failure::TimedOut(Clock::Total)
             | Failure::NoPlace
             | Failure::BreakerOpen { .. }
+            | Failure::Paused { .. }
             | Failure::TooLong => (Outcome::Unknown, None),
         };
         let what = (outcome == Outcome::Failed || pause.is_some()).then(|| failure.to_string());

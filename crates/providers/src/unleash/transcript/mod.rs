@@ -62,6 +62,11 @@ impl Transcript {
         self.text.said().trim().is_empty()
     }
 
+    /// Whether these parts say all that was said so far, and perhaps more.
+    pub(super) fn is_repeated_by(&self, parts: &[Part]) -> bool {
+        !self.is_empty() && flatten(parts).0.starts_with(self.text.said())
+    }
+
     /// All sources so far.
     pub(super) fn sources(&self) -> &[Source] {
         &self.sources

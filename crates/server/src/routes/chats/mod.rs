@@ -260,6 +260,7 @@ impl Wanted {
             when_busy: self.when_busy,
             idempotency: None,
             extension: None,
+            instructions: None,
             lease: None,
         })
     }
@@ -288,19 +289,19 @@ fn prompt(message: Option<Said>, messages: Option<Vec<OneMessage>>) -> Result<Pr
     }
 }
 
-fn not_empty(param: &str, content: &Content) -> Result<(), ApiError> {
+pub(crate) fn not_empty(param: &str, content: &Content) -> Result<(), ApiError> {
     if content.is_empty() {
         return Err(ApiError::invalid(param, format!("`{param}` must not be empty")));
     }
     Ok(())
 }
 
-fn missing(param: &str, message: &str) -> ApiError {
+pub(crate) fn missing(param: &str, message: &str) -> ApiError {
     TurnError::new(ErrorCode::MissingField, message).about(param).into()
 }
 
 /// A name in a body: empty is wrong, one that cannot be is not found.
-pub(super) fn asked<T: Named>(param: &str, text: &str) -> Result<T, ApiError> {
+pub(crate) fn asked<T: Named>(param: &str, text: &str) -> Result<T, ApiError> {
     if text.trim().is_empty() {
         return Err(ApiError::invalid(param, format!("`{param}` must not be empty")));
     }
@@ -308,7 +309,7 @@ pub(super) fn asked<T: Named>(param: &str, text: &str) -> Result<T, ApiError> {
 }
 
 /// The end user: a browser's token speaks for its own alone.
-pub(super) fn user_of(caller: &Caller, user: Option<UserId>) -> Result<Option<UserId>, ApiError> {
+pub(crate) fn user_of(caller: &Caller, user: Option<UserId>) -> Result<Option<UserId>, ApiError> {
     match (&caller.user, user) {
         (Some(own), Some(other)) if *own != other => {
             Err(ApiError::invalid("user", "this token is another user's: leave `user` out"))
@@ -318,7 +319,7 @@ pub(super) fn user_of(caller: &Caller, user: Option<UserId>) -> Result<Option<Us
     }
 }
 
-pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
+pub(crate) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
     let bytes = serde_json::to_vec(metadata).map_err(ApiError::internal)?.len();
     if bytes > METADATA_BYTES_MAX {
         return Err(ApiError::invalid("metadata", "`metadata` must not be larger than 16 KiB as JSON"));

@@ -1,0 +1,277 @@
+//! A turn's event log, or what a provider of the same dialect sent, as chunks.
+//!
+//! Which of the two is decided by whose answer it is, once there is something to send: until then nothing is, so that a client's own
+//! retry sees a real status. A chunk that was sent is not taken back: what does not continue it breaks the stream.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use chat::{AssistantName, EventRef, Frame, Source, Turn, TurnError};
+use engine::Seen;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+use super::answer::{ToolCall, tool_calls};
+use super::frame::{self, Frames};
+use crate::openai::sent::{Differs, Sent};
+use crate::openai::shape::{self, Counts, Usage};
+use crate::openai::watch::Script;
+
+/// Whose words the chunks are.
+#[derive(Debug)]
+enum Stage {
+    /// Not known yet: nothing is sent.
+    Waiting,
+    /// The provider's own.
+    Frames(Frames),
+    /// Ours.
+    Events,
+}
+
+/// The chunks of one stream.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    include_usage: bool,
+    /// The turn as it stands.
+    turn: Option<Turn>,
+    stage: Stage,
+    /// The call that runs; earlier ones have failed.
+    call: u32,
+    fallbacks: u32,
+    /// Frames of that call, while nothing is sent.
+    held: Vec<Arc<RawValue>>,
+    sent: Sent,
+    upstream_model: Option<String>,
+    out: BytesMut,
+    end: Option<Option<TurnError>>,
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: &'a [Choice<'a>],
+    /// There only where the client asked for usage: null in all chunks but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "<[Source]>::is_empty")]
+    sources: &'a [Source],
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u8,
+    delta: Delta<'a>,
+    logprobs: (),
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall<'a>>,
+}
+
+impl Chunks {
+    pub(super) fn new(include_usage: bool) -> Self {
+        Self {
+            include_usage,
+            turn: None,
+            stage: Stage::Waiting,
+            call: 0,
+            fallbacks: 0,
+            held: Vec::new(),
+            sent: Sent::default(),
+            upstream_model: None,
+            out: BytesMut::new(),
+            end: None,
+        }
+    }
+
+    /// The assistant that answers, and the provider's own model.
+    pub(super) fn author(&self) -> Option<(&AssistantName, Option<&str>)> {
+        let turn = self.turn.as_ref()?;
+        Some((&turn.assistant, self.upstream_model.as_deref().or(turn.model.as_deref())))
+    }
+}
+
+impl Script for Chunks {
+    fn has_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Waiting)
+    }
+
+    fn ended(&self) -> Option<Option<&TurnError>> {
+        self.end.as_ref().map(Option::as_ref)
+    }
+
+    fn take_out(&mut self) -> Bytes {
+        self.out.split().freeze()
+    }
+
+    fn break_off(&mut self, error: TurnError) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.has_begun() {
+            self.out.put_slice(b"data: ");
+            self.out.put_slice(&crate::openai::failure(&error));
+            self.out.put_slice(b"\n\n");
+        }
+        self.end = Some(Some(error));
+    }
+
+    fn take(&mut self, seen: Seen<'_>) {
+        if self.end.is_some() {
+            return;
+        }
+        match seen {
+            Seen::Standing(turn) if self.turn.as_ref() != Some(turn) => self.turn = Some(turn.clone()),
+            Seen::Standing(_) => {}
+            Seen::Frame(frame) => self.frame(frame),
+            Seen::Event(_, event) => match event {
+                EventRef::Progress(progress) if progress.step == "fallback" => self.fallback(),
+                EventRef::Delta(text) => self.text(|sent| sent.append(text)),
+                EventRef::Replaced(text) => self.text(|sent| sent.replace(text)),
+                EventRef::Ended(turn) => self.finish(turn),
+                EventRef::Started(_)
+                | EventRef::Progress(_)
+                | EventRef::Sources(_)
+                | EventRef::Citation(_) => {}
+            },
+        }
+    }
+}
+
+impl Chunks {
+    fn frame(&mut self, frame: &Frame) {
+        if frame.call > self.call {
+            self.next_call(frame.call);
+        }
+        if frame.call < self.call || self.end.is_some() {
+            return;
+        }
+        match &self.stage {
+            Stage::Frames(_) => self.put_frame(&frame.json),
+            Stage::Events => {}
+            Stage::Waiting => {
+                self.held.push(Arc::clone(&frame.json));
+                if frame::says_something(&frame.json) {
+                    self.begin();
+                }
+            }
+        }
+    }
+
+    fn fallback(&mut self) {
+        self.fallbacks += 1;
+        if self.fallbacks > self.call {
+            self.next_call(self.fallbacks);
+        }
+    }
+
+    /// Another call has begun: what was held is of one that failed, and what was sent of it is not continued.
+    fn next_call(&mut self, call: u32) {
+        self.call = call;
+        self.held.clear();
+        if matches!(self.stage, Stage::Frames(_)) {
+            self.break_off(shape::taken_back());
+        }
+    }
+
+    /// There is something to send.
+    fn begin(&mut self) {
+        let Some(turn) = &self.turn else { return };
+        if self.held.is_empty() {
+            self.stage = Stage::Events;
+            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
+            self.put_choice(delta, None, &[]);
+            return;
+        }
+        self.stage = Stage::Frames(Frames::new(turn.id, &turn.assistant));
+        for frame in std::mem::take(&mut self.held) {
+            self.put_frame(&frame);
+        }
+    }
+
+    fn text<'a>(&mut self, take: impl FnOnce(&mut Sent) -> Result<&'a str, Differs>) {
+        if !self.has_begun() {
+            self.begin();
+        }
+        if !matches!(self.stage, Stage::Events) {
+            return;
+        }
+        match take(&mut self.sent) {
+            Ok("") => {}
+            Ok(text) => self.put_choice(Delta { content: Some(text), ..Delta::default() }, None, &[]),
+            Err(Differs) => self.break_off(shape::taken_back()),
+        }
+    }
+
+    fn finish(&mut self, turn: &Turn) {
+        self.turn = Some(turn.clone());
+        if let Some(error) = shape::broken(turn) {
+            return self.break_off(error);
+        }
+        if !self.has_begun() {
+            self.begin();
+        }
+        if matches!(self.stage, Stage::Events) {
+            if !self.sent.is_whole() {
+                return self.break_off(shape::taken_back());
+            }
+            let calls = tool_calls(turn, Some);
+            if !calls.is_empty() {
+                self.put_choice(Delta { tool_calls: calls, ..Delta::default() }, None, &[]);
+            }
+            self.put_choice(Delta::default(), Some(shape::finish_reason(turn)), &turn.sources);
+            if let Some(usage) = Counts::of(turn).filter(|_| self.include_usage) {
+                self.put(&[], Some(usage.into()), &[]);
+            }
+        }
+        self.out.put_slice(b"data: [DONE]\n\n");
+        self.end = Some(None);
+    }
+
+    fn put_frame(&mut self, json: &RawValue) {
+        let Stage::Frames(frames) = &self.stage else { return };
+        if self.upstream_model.is_none() {
+            self.upstream_model = frame::model(json);
+        }
+        if let Some(json) = frames.rewritten(json) {
+            // A frame that came in several lines has its breaks between its words, where a space is as good.
+            let line = json.replace(['\n', '\r'], " ");
+            self.put_line(line.as_bytes());
+        }
+    }
+
+    fn put_choice(&mut self, delta: Delta<'_>, finish_reason: Option<&'static str>, sources: &[Source]) {
+        let choice = Choice { index: 0, delta, logprobs: (), finish_reason };
+        self.put(&[choice], None, sources);
+    }
+
+    fn put(&mut self, choices: &[Choice<'_>], usage: Option<Usage>, sources: &[Source]) {
+        let Some(turn) = &self.turn else { return };
+        let chunk = Chunk {
+            id: &shape::id(super::PREFIX, turn.id),
+            object: "chat.completion.chunk",
+            created: shape::seconds(turn.created_at),
+            model: turn.assistant.as_str(),
+            choices,
+            usage: self.include_usage.then_some(usage),
+            sources,
+        };
+        let json = serde_json::to_vec(&chunk).unwrap_or_default();
+        self.put_line(&json);
+    }
+
+    fn put_line(&mut self, json: &[u8]) {
+        self.out.put_slice(b"data: ");
+        self.out.put_slice(json);
+        self.out.put_slice(b"\n\n");
+    }
+}

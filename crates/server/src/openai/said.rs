@@ -1,0 +1,133 @@
+//! What somebody says, in OpenAI's form: a string, or an array of parts.
+
+use std::fmt;
+
+use chat::{Content, Part};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+use crate::routes::said::ImageUrl;
+
+/// The content of a message.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Said {
+    /// Words and images.
+    pub(super) content: Content,
+    /// The type of a part that is neither: only a provider that is given the client's own words can take it.
+    pub(super) other: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Said;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of parts")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Said, E> {
+                Ok(Said::default())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Said, E> {
+                Ok(Said { content: Content::text_only(text), other: None })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Said, A::Error> {
+                let mut said = Said::default();
+                while let Some(part) = sequence.next_element::<OnePart>()? {
+                    match part.0 {
+                        Ok(part) => said.content.parts.push(part),
+                        Err(other) => said.other = Some(other),
+                    }
+                }
+                Ok(said)
+            }
+        }
+        json.deserialize_any(Reads)
+    }
+}
+
+/// A part, or the type of one that is neither words nor an image.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Fields")]
+struct OnePart(Result<Part, String>);
+
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "a part: an object with `type`")]
+struct Fields {
+    r#type: String,
+    text: Option<String>,
+    refusal: Option<String>,
+    image_url: Option<Image>,
+}
+
+/// Chat Completions has an object here, Responses a string.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Image {
+    Link(ImageUrl),
+    Object { url: ImageUrl },
+}
+
+impl TryFrom<Fields> for OnePart {
+    /// Worded as serde words it, so that the answer names the field.
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, &'static str> {
+        let Fields { r#type, text, refusal, image_url } = fields;
+        Ok(Self(match r#type.as_str() {
+            "text" | "input_text" | "output_text" => {
+                Ok(Part::Text { text: text.ok_or("missing field `text`")? })
+            }
+            "refusal" => Ok(Part::Text { text: refusal.ok_or("missing field `refusal`")? }),
+            "image_url" | "input_image" => match image_url {
+                Some(Image::Link(ImageUrl(url)) | Image::Object { url: ImageUrl(url) }) => {
+                    Ok(Part::Image { url })
+                }
+                // An uploaded file, by its id.
+                None if r#type == "input_image" => Err(r#type),
+                None => return Err("missing field `image_url`"),
+            },
+            _ => Err(r#type),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Said {
+        crate::body::parse(json).unwrap()
+    }
+
+    #[test]
+    fn words_and_images_of_both_apis() {
+        assert_eq!(read("\"x\"").content, Content::text_only("x"));
+        assert_eq!(read("null"), Said::default());
+        let chat = r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"https://e.com/a.png","detail":"low"}}]"#;
+        let responses = r#"[{"type":"input_text","text":"a"},{"type":"input_image","image_url":"https://e.com/a.png","detail":"auto"}]"#;
+        assert_eq!(read(chat), read(responses));
+        assert_eq!(read(chat).content.images().collect::<Vec<_>>(), ["https://e.com/a.png"]);
+    }
+
+    #[test]
+    fn other_parts_are_named() {
+        assert_eq!(
+            read(r#"[{"type":"input_audio","input_audio":{}}]"#).other.as_deref(),
+            Some("input_audio")
+        );
+        for wrong in [
+            "5",
+            "[5]",
+            r#"[{"text":"a"}]"#,
+            r#"[{"type":"text"}]"#,
+            r#"[{"type":"image_url","image_url":{"url":"ftp://x"}}]"#,
+        ] {
+            assert!(crate::body::parse::<Said>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

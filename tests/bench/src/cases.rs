@@ -1,0 +1,371 @@
+//! The cases, in order.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::conditions::Conditions;
+use crate::dialect::DIALECTS;
+use crate::json::{self, Outcome};
+use crate::machine::{Cores, Process};
+use crate::plan::Plan;
+use crate::report::{self, Row};
+use crate::slow;
+use crate::streams::{self, Shared, Slow};
+use crate::targets::{self, Proxy, Target, Upstream};
+
+/// Time between two pieces of a slow stream.
+const EVERY: Duration = Duration::from_millis(250);
+/// Pieces of a stream without delay.
+const FAST_PIECES: usize = 1000;
+/// Pieces of a stream that is not read: about 2 MB of text.
+const STUCK_PIECES: usize = 40_000;
+/// File descriptors that a proxy needs beside two for each stream.
+const SPARE_FILES: u64 = 500;
+
+/// One run.
+struct Run<'a> {
+    plan: &'a Plan,
+    cores: Cores,
+    upstream: Upstream,
+    rows: Vec<Row>,
+    wrong: u64,
+}
+
+/// Runs what is wanted. True when everything was answered whole.
+pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
+    fs::create_dir_all(&plan.work)?;
+    let cores = Cores::of_machine();
+    let conditions = Conditions::now(plan, &cores)?;
+    cores.take_load()?;
+    let upstream = Upstream::start(&cores)?;
+    let mut run = Run { plan, cores, upstream, rows: Vec::new(), wrong: 0 };
+    run.start_and_idle()?;
+    run.json()?;
+    run.fast()?;
+    run.adapters()?;
+    run.stored_turns()?;
+    run.slow("slow-2000", if plan.quick { 200 } else { 2000 }, true)?;
+    let most = usize::try_from(conditions.open_files.saturating_sub(SPARE_FILES) / 2)?;
+    run.slow("slow-9500", most.min(if plan.quick { 500 } else { 9500 }), false)?;
+    run.stuck()?;
+    run.flat()?;
+    report::write(plan, &conditions, &run.rows)?;
+    Ok(run.wrong == 0)
+}
+
+impl Run<'_> {
+    fn push(&mut self, row: Row) {
+        eprintln!(
+            "{} {}: {:?}/s {:?} µs p99 {:?} ms {:?} KiB, {} whole, {} not {}",
+            row.case,
+            row.target,
+            row.per_second.map(f64::round),
+            row.cpu_us,
+            row.ms.map(|ms| ms.p99),
+            row.kib_per_stream,
+            row.whole,
+            row.wrong,
+            row.problem.as_deref().unwrap_or_default()
+        );
+        self.wrong += row.wrong;
+        self.rows.push(row);
+    }
+
+    fn nginx(&self) -> anyhow::Result<Option<Proxy>> {
+        targets::nginx(&self.plan.work, &self.upstream, &self.cores)
+    }
+
+    fn gateway(&self, shapes: &targets::Shapes) -> anyhow::Result<Proxy> {
+        targets::gateway(&self.plan.gateway, &self.plan.work, &self.upstream, &self.cores, shapes)
+    }
+
+    /// From start to the first answer, the size at rest, the processor time at rest.
+    fn start_and_idle(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("start") {
+            return Ok(());
+        }
+        for name in ["nginx", "gateway"] {
+            let mut millis = Vec::new();
+            let mut last = None;
+            for _ in 0..5 {
+                drop(last.take());
+                let proxy = if name == "nginx" { self.nginx()? } else { Some(self.gateway(&[])?) };
+                let Some(proxy) = proxy else { break };
+                millis.push(proxy.start.as_secs_f64() * 1e3);
+                last = Some(proxy);
+            }
+            let Some(proxy) = last else { continue };
+            millis.sort_by(f64::total_cmp);
+            let mut row = Row::of("start", name, Outcome::default());
+            row.value = millis.get(millis.len() / 2).copied();
+            row.note =
+                format!("{:.1} ms from start to the first answer (median of 5)", row.value.unwrap_or(0.0));
+            row.mib = Some(proxy.process.memory().pss as f64 / 1048576.0);
+            self.push(row);
+            std::thread::sleep(Duration::from_secs(2));
+            let (lasts, before) = (self.plan.seconds(10), proxy.process.cpu_exact());
+            std::thread::sleep(lasts);
+            let share = (proxy.process.cpu_exact() - before).as_secs_f64() / lasts.as_secs_f64() * 100.0;
+            let mut row = Row::of("start: idle", name, Outcome::default());
+            row.value = Some(share);
+            row.note = format!("{share:.4} % of a core over {} s", lasts.as_secs());
+            row.mib = Some(proxy.process.memory().pss as f64 / 1048576.0);
+            self.push(row);
+        }
+        Ok(())
+    }
+
+    /// Whole answers: closed loop over 64 connections, then at a fixed rate.
+    fn json(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("json") {
+            return Ok(());
+        }
+        let (nginx, gateway) = (self.nginx()?, self.gateway(&[])?);
+        let threads = self.cores.load_threads;
+        let mut targets = vec![(self.upstream.target(), None)];
+        if let Some(nginx) = &nginx {
+            targets.push((targets::nginx_target(nginx.address), Some(&nginx.process)));
+        }
+        targets.push((targets::gateway_target(gateway.address, "openai", false), Some(&gateway.process)));
+        targets.push((targets::gateway_target(gateway.address, "openai", true), Some(&gateway.process)));
+        for (target, process) in &targets {
+            json::closed(target, threads, 64, Duration::from_millis(500));
+            let row = closed("json: 64 connections", target, *process, (threads, 64), self.plan.seconds(5));
+            self.push(row);
+        }
+        for rate in [500, 2000] {
+            for (target, process) in &targets {
+                let lasts = self.plan.seconds(5);
+                let case = format!("json: {rate} a second");
+                let load = || json::open(target, rate, 64, lasts);
+                self.push(measured(&case, target, *process, load, |outcome| outcome.whole));
+            }
+        }
+        Ok(())
+    }
+
+    /// 200 streams without a pause.
+    fn fast(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("fast") {
+            return Ok(());
+        }
+        let (nginx, gateway) = (self.nginx()?, self.gateway(&[(FAST_PIECES, 0)])?);
+        let mut targets = vec![(self.upstream.target(), None)];
+        if let Some(nginx) = &nginx {
+            targets.push((targets::nginx_target(nginx.address), Some(&nginx.process)));
+        }
+        targets.push((targets::gateway_target(gateway.address, "openai", false), Some(&gateway.process)));
+        targets.push((targets::gateway_target(gateway.address, "openai", true), Some(&gateway.process)));
+        for (target, process) in targets {
+            let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
+            let load = || streams::fast(&target, threads, (200, FAST_PIECES), lasts);
+            self.push(measured("fast: 200 streams", &target, process, load, |outcome| outcome.events));
+        }
+        Ok(())
+    }
+
+    /// Each provider's adapter, whole and streamed.
+    fn adapters(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("adapter") {
+            return Ok(());
+        }
+        let gateway = self.gateway(&[(FAST_PIECES, 0)])?;
+        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(3));
+        for dialect in &DIALECTS {
+            let mut target = targets::gateway_target(gateway.address, dialect.kind, false);
+            target.name = format!("gateway ({})", dialect.kind);
+            self.push(closed("adapter: whole", &target, Some(&gateway.process), (threads, 64), lasts));
+            let load = || streams::fast(&target, threads, (64, FAST_PIECES), lasts);
+            let row =
+                measured("adapter: streams", &target, Some(&gateway.process), load, |outcome| outcome.events);
+            self.push(row);
+        }
+        Ok(())
+    }
+
+    /// Completed turns with everything durable, over how many are under way at once.
+    fn stored_turns(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("turns") {
+            return Ok(());
+        }
+        let gateway = self.gateway(&[])?;
+        let target = targets::gateway_target(gateway.address, "openai", true);
+        for connections in [1, 16, 64, 256] {
+            let case = format!("turns: stored, {connections} at once");
+            let load = (self.cores.load_threads, connections);
+            self.push(closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5)));
+        }
+        Ok(())
+    }
+
+    /// Slow streams, all open at once: lateness, processor time and memory while they are.
+    fn slow(&mut self, case: &str, streams: usize, with_store: bool) -> anyhow::Result<()> {
+        if !self.plan.wants(case) {
+            return Ok(());
+        }
+        let ramp = Duration::from_secs_f64((streams as f64 / 1500.0).max(1.0));
+        let window = self.plan.seconds(10);
+        let settle = Duration::from_secs(1);
+        let pieces = ((ramp + settle * 2 + window).as_secs_f64() / EVERY.as_secs_f64()).ceil() as usize;
+        let case = format!("{case}: {streams} streams, a piece each 0.25 s");
+        let shape = (pieces, EVERY.as_millis() as u64);
+        let slow = |target: Target| Slow { target, streams, pieces, every: EVERY, ramp };
+        let times = (ramp + settle, window);
+        let row = slow_load(&case, &slow(self.upstream.target()), None, self.cores.load_threads, times);
+        self.push(row);
+        if let Some(nginx) = self.nginx()? {
+            let load = slow(targets::nginx_target(nginx.address));
+            let row = slow_load(&case, &load, Some(&nginx.process), self.cores.load_threads, times);
+            self.push(row);
+        }
+        for store in [false, true] {
+            if store && !with_store {
+                continue;
+            }
+            let gateway = self.gateway(&[shape])?;
+            let load = slow(targets::gateway_target(gateway.address, "openai", store));
+            let row = slow_load(&case, &load, Some(&gateway.process), self.cores.load_threads, times);
+            self.push(row);
+        }
+        Ok(())
+    }
+
+    /// Clients that do not read, and others beside them.
+    fn stuck(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("stuck") {
+            return Ok(());
+        }
+        let (count, stuck) =
+            (if self.plan.quick { 10 } else { 40 }, self.plan.seconds(8).max(Duration::from_secs(4)));
+        let window = stuck / 4;
+        let pieces = (stuck.as_secs_f64() / EVERY.as_secs_f64()) as usize;
+        let gateway = self.gateway(&[(STUCK_PIECES, 0), (pieces, EVERY.as_millis() as u64)])?;
+        let target = targets::gateway_target(gateway.address, "openai", false);
+        let beside = Slow {
+            target: target.clone(),
+            streams: 200,
+            pieces,
+            every: EVERY,
+            ramp: Duration::from_millis(500),
+        };
+        let before = gateway.process.memory().pss;
+        let threads = self.cores.load_threads;
+        let case = format!("stuck: {count} clients read nothing for {} s", stuck.as_secs());
+        let (readers, row) = slow::readers(&target, (count, STUCK_PIECES), stuck, || {
+            slow_load(&case, &beside, Some(&gateway.process), threads, (stuck / 2, window))
+        })?;
+        let text = STUCK_PIECES * crate::dialect::PIECE_BYTES;
+        let grown = row.mib.unwrap_or(0.0) * 1048576.0 - before as f64;
+        let mut row = Row { target: "gateway (200 others)".to_owned(), kib_per_stream: None, ..row };
+        row.note = "streams beside the stuck ones".to_owned();
+        self.push(row);
+        let mut row = Row::of(&case, "gateway (the stuck)", readers);
+        row.kib_per_stream = Some(grown / count as f64 / 1024.0);
+        row.note = format!("memory for each while stuck; its text has {} KiB. Then read whole", text / 1024);
+        self.push(row);
+        Ok(())
+    }
+
+    /// Whether memory stays what it is under load: its size after each of several rounds of whole answers and of streams.
+    fn flat(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("flat") {
+            return Ok(());
+        }
+        let gateway = self.gateway(&[(20, 0)])?;
+        let target = targets::gateway_target(gateway.address, "openai", false);
+        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
+        for round in 1..=(if self.plan.quick { 2 } else { 6 }) {
+            let load = || {
+                let mut all = json::closed(&target, threads, 64, lasts);
+                let (first, second) = (all.took, streams::fast(&target, threads, (64, 20), lasts));
+                let took = first + second.took;
+                all.add(second);
+                Outcome { took, ..all }
+            };
+            let case = format!("flat: round {round}");
+            let mut row = measured(&case, &target, Some(&gateway.process), load, |outcome| outcome.whole);
+            row.note = "turns without store, whole and streamed".to_owned();
+            self.push(row);
+        }
+        Ok(())
+    }
+}
+
+/// A closed loop and what it cost.
+fn closed(
+    case: &str,
+    target: &Target,
+    process: Option<&Process>,
+    (threads, connections): (usize, usize),
+    lasts: Duration,
+) -> Row {
+    measured(
+        case,
+        target,
+        process,
+        || json::closed(target, threads, connections, lasts),
+        |outcome| outcome.whole,
+    )
+}
+
+/// A load, with what it cost the process for each of what `count` counts.
+fn measured(
+    case: &str,
+    target: &Target,
+    process: Option<&Process>,
+    load: impl FnOnce() -> Outcome,
+    count: impl FnOnce(&Outcome) -> u64,
+) -> Row {
+    let cpu = process.map(Process::cpu);
+    let mut outcome = load();
+    let spent = process.zip(cpu).map(|(process, before)| process.cpu() - before);
+    let done = count(&outcome) as f64;
+    let took = outcome.took.as_secs_f64();
+    if outcome.events > 0 {
+        // Nothing but the queue in front of the load generator is late when everything comes at once.
+        outcome.nanos.clear();
+    }
+    let mut row = Row::of(case, &target.name, outcome);
+    row.per_second = Some(done / took);
+    row.cpu_us = spent.map(|spent| spent.as_secs_f64() * 1e6 / done.max(1.0));
+    row.mib = process.map(|process| process.memory().pss as f64 / 1048576.0);
+    row
+}
+
+/// Slow streams: opened, watched for a while, read to their end.
+fn slow_load(
+    case: &str,
+    slow: &Slow,
+    process: Option<&Process>,
+    threads: usize,
+    (before, window): (Duration, Duration),
+) -> Row {
+    let shared = Arc::new(Shared::default());
+    let rest = process.map(|process| process.memory().pss);
+    let began = Instant::now();
+    let (outcome, seen) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| slow.run(threads, &shared));
+        std::thread::sleep(before.saturating_sub(began.elapsed()));
+        let open = shared.open.load(Ordering::Relaxed);
+        shared.measuring.store(true, Ordering::Relaxed);
+        let (from, cpu) = (Instant::now(), process.map(Process::cpu));
+        std::thread::sleep(window);
+        let events = shared.events.load(Ordering::Relaxed);
+        let spent = process.zip(cpu).map(|(process, before)| process.cpu() - before);
+        let took = from.elapsed();
+        shared.measuring.store(false, Ordering::Relaxed);
+        let memory = process.map(|process| process.memory().pss);
+        (running.join().unwrap_or_default(), (open, events, spent, took, memory))
+    });
+    let (open, events, spent, took, memory) = seen;
+    let mut row = Row::of(case, &slow.target.name, outcome);
+    row.per_second = Some(events as f64 / took.as_secs_f64());
+    row.cpu_us = spent.map(|spent| spent.as_secs_f64() * 1e6 / events.max(1) as f64);
+    row.mib = memory.map(|memory| memory as f64 / 1048576.0);
+    let grown = memory.zip(rest).map(|(memory, rest)| memory.saturating_sub(rest) as f64);
+    row.kib_per_stream = grown.map(|grown| grown / open.max(1) as f64 / 1024.0);
+    row.note = format!("{open} open");
+    row
+}

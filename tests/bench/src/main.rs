@@ -1,0 +1,46 @@
+//! The benchmark: the gateway as a process, a stand-in upstream, nginx as the yardstick, and a load generator, on one machine.
+//!
+//! `tests/bench/run` builds and starts it; `tests/bench/README.md` says what is measured and how.
+
+mod cases;
+mod conditions;
+mod dialect;
+mod events;
+mod http;
+mod json;
+mod machine;
+mod plan;
+mod report;
+mod slow;
+mod streams;
+mod targets;
+mod tasks;
+mod upstream;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything that was answered was whole.
+fn run(words: &[String]) -> anyhow::Result<bool> {
+    match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("upstream", [threads])) => {
+            upstream::serve(threads.parse().context("threads")?)?;
+            Ok(true)
+        }
+        Some(("run", options)) => cases::run(&plan::Plan::parse(options)?),
+        _ => bail!("started by tests/bench/run"),
+    }
+}

@@ -1,0 +1,261 @@
+//! Who is asked: the upstream itself, nginx before it, the gateway before it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::dialect::DIALECTS;
+use crate::events::Face;
+use crate::http;
+use crate::machine::{Cores, Process};
+
+/// The key that the load has.
+const KEY: &str = "a-key-of-the-benchmark";
+/// How long a process may take until it answers.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// The user's message: about a kilobyte.
+fn message() -> String {
+    "A question of about one kilobyte, so that requests are as long as people's are. ".repeat(12)
+}
+
+/// Somebody who can be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// `direct`, `nginx`, `gateway`, with what is special in parentheses.
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) face: Face,
+    /// The request for a whole answer.
+    pub(crate) whole: Vec<u8>,
+    /// What an answer must have in it to be whole.
+    pub(crate) whole_text: Vec<u8>,
+    /// Makes the request for a stream of so many pieces so many milliseconds apart.
+    stream: Asking,
+}
+
+#[derive(Debug, Clone)]
+enum Asking {
+    Plain { prefix: &'static str },
+    Gateway { kind: &'static str, store: bool },
+}
+
+impl Asking {
+    fn request(&self, pieces: usize, millis: u64) -> Vec<u8> {
+        let message = message();
+        let stream = pieces > 0;
+        match self {
+            Self::Plain { prefix } => {
+                let body = format!(
+                    "{{\"model\":\"bench-{pieces}-{millis}\",\"messages\":[{{\"role\":\"user\",\"content\":\"{message}\"}}],\"stream\":{stream}}}"
+                );
+                http::post(&format!("{prefix}/openai/v1/chat/completions"), "", &body)
+            }
+            Self::Gateway { kind, store } => {
+                let assistant = assistant(kind, pieces, millis);
+                let body = format!(
+                    "{{\"assistant\":\"{assistant}\",\"message\":\"{message}\",\"stream\":{stream},\"store\":{store}}}"
+                );
+                http::post("/v1/chat", &format!("authorization: Bearer {KEY}\r\n"), &body)
+            }
+        }
+    }
+}
+
+impl Target {
+    fn new(name: &str, address: SocketAddr, face: Face, stream: Asking) -> Self {
+        let whole = stream.request(0, 0);
+        let whole_text = format!("\"{}\"", crate::dialect::whole_text()).into_bytes();
+        Self { name: name.to_owned(), address, face, whole, whole_text, stream }
+    }
+
+    /// The request for a stream.
+    pub(crate) fn stream(&self, pieces: usize, millis: u64) -> Vec<u8> {
+        self.stream.request(pieces, millis)
+    }
+}
+
+/// The stand-in, as a process.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    _process: Process,
+    pub(crate) port: u16,
+}
+
+impl Upstream {
+    pub(crate) fn start(cores: &Cores) -> anyhow::Result<Self> {
+        let threads = cores.load_threads.to_string();
+        let own = std::env::current_exe()?;
+        let mut process = Process::start(&own, &["upstream", &threads], cores.load.as_deref(), |command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            Ok(())
+        })?;
+        let output = process.child().stdout.take().context("no output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        Ok(Self { _process: process, port: line.trim().parse()? })
+    }
+
+    /// Asked without anything between.
+    pub(crate) fn target(&self) -> Target {
+        let stream = Asking::Plain { prefix: "" };
+        Target::new("direct", SocketAddr::from(([127, 0, 0, 1], self.port)), Face::Plain, stream)
+    }
+}
+
+/// Something that stands before the upstream.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    /// From its start until it had answered a first request.
+    pub(crate) start: Duration,
+}
+
+/// nginx as a plain reverse proxy. None where there is no nginx.
+pub(crate) fn nginx(work: &Path, upstream: &Upstream, cores: &Cores) -> anyhow::Result<Option<Proxy>> {
+    let Some(program) = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+    else {
+        return Ok(None);
+    };
+    let directory = work.join("nginx");
+    fs::create_dir_all(&directory)?;
+    let (port, upstream, workers) = (free_port()?, upstream.port, cores.measured_threads);
+    let place = |name: &str| directory.join(name).display().to_string();
+    let mut temporary = String::new();
+    for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        writeln!(temporary, "  {name}_temp_path {};", place(name))?;
+    }
+    let config = format!(
+        "worker_processes {workers};\nworker_rlimit_nofile 65536;\npid {pid};\nerror_log {log} crit;\n\
+         events {{ worker_connections 24576; multi_accept on; }}\nhttp {{\n  access_log off;\n  tcp_nodelay on;\n{temporary}\
+         \x20 keepalive_requests 1000000000;\n  keepalive_timeout 600s;\n\
+         \x20 upstream stand_in {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000; }}\n\
+         \x20 server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n\
+         \x20   proxy_read_timeout 600s;\n    location /whole/ {{ proxy_pass http://stand_in/; }}\n\
+         \x20   location /stream/ {{ proxy_buffering off; proxy_pass http://stand_in/; }}\n  }}\n}}\n",
+        pid = place("pid"),
+        log = place("log"),
+    );
+    let file = directory.join("nginx.conf");
+    fs::write(&file, config)?;
+    let file = file.display().to_string();
+    let prefix = directory.display().to_string();
+    let arguments = ["-p", &prefix, "-c", &file, "-e", &place("log"), "-g", "daemon off;"];
+    let began = Instant::now();
+    let process = Process::start(program, &arguments, cores.measured.as_deref(), |_| Ok(()))?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut proxy = Proxy { process, address, start: Duration::ZERO };
+    first_answer(&mut proxy, &nginx_target(address).whole)?;
+    proxy.start = began.elapsed();
+    Ok(Some(proxy))
+}
+
+/// nginx, asked for the upstream's own endpoint.
+pub(crate) fn nginx_target(address: SocketAddr) -> Target {
+    let mut target = Target::new("nginx", address, Face::Plain, Asking::Plain { prefix: "/stream" });
+    target.whole = Asking::Plain { prefix: "/whole" }.request(0, 0);
+    target
+}
+
+/// Which streams a gateway's assistants must have: (pieces, milliseconds apart).
+pub(crate) type Shapes = [(usize, u64)];
+
+/// The gateway, with an assistant for each provider and shape.
+pub(crate) fn gateway(
+    binary: &Path,
+    work: &Path,
+    upstream: &Upstream,
+    cores: &Cores,
+    shapes: &Shapes,
+) -> anyhow::Result<Proxy> {
+    let directory = work.join("gateway");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory)?;
+    let (port, admin) = (free_port()?, free_port()?);
+    let mut config = format!(
+        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n[storage]\nurl = \"sqlite:{}\"\n\
+         [defaults]\nmax_concurrency = 100000\n[[keys]]\nname = \"load\"\nsecret = \"{KEY}\"\nrequests_per_minute = 10000000\n\
+         burst = 10000000\nconcurrent_turns = 1000000\n",
+        directory.join("store.db").display()
+    );
+    for dialect in &DIALECTS {
+        let (kind, settings) = (dialect.kind, dialect.settings);
+        let version = if kind == "openai" { "/v1" } else { "" };
+        writeln!(
+            config,
+            "[providers.{kind}]\nkind = \"{kind}\"\nbase_url = \"http://127.0.0.1:{}/{kind}{version}\"\napi_key = \"sim-key\"\n{settings}",
+            upstream.port
+        )?;
+        for (pieces, millis) in std::iter::once(&(0, 0)).chain(shapes) {
+            let name = assistant(kind, *pieces, *millis);
+            writeln!(
+                config,
+                "[assistants.{name}]\nprovider = \"{kind}\"\nupstream_id = \"bench-{pieces}-{millis}\""
+            )?;
+        }
+    }
+    let file = directory.join("switchboard.toml");
+    fs::write(&file, config)?;
+    let file = file.display().to_string();
+    let log = fs::File::create(directory.join("log"))?;
+    let began = Instant::now();
+    let process =
+        Process::start(binary, &["serve", "--config", &file], cores.measured.as_deref(), |command| {
+            command.stdout(Stdio::null()).stderr(log);
+            Ok(())
+        })?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut proxy = Proxy { process, address, start: Duration::ZERO };
+    first_answer(&mut proxy, &gateway_target(address, "openai", false).whole)?;
+    proxy.start = began.elapsed();
+    Ok(proxy)
+}
+
+/// The gateway, asked for one provider's assistants.
+pub(crate) fn gateway_target(address: SocketAddr, kind: &'static str, store: bool) -> Target {
+    let name = if store { "gateway (stored)" } else { "gateway" };
+    Target::new(name, address, Face::Gateway, Asking::Gateway { kind, store })
+}
+
+fn assistant(kind: &str, pieces: usize, millis: u64) -> String {
+    format!("{kind}-{pieces}-{millis}")
+}
+
+/// A port that nobody has now.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until a request is answered with 200.
+fn first_answer(proxy: &mut Proxy, request: &[u8]) -> anyhow::Result<()> {
+    let until = Instant::now() + START_MAX;
+    loop {
+        if let Ok(mut socket) = TcpStream::connect(proxy.address) {
+            socket.set_read_timeout(Some(START_MAX))?;
+            socket.write_all(request)?;
+            let mut answer = [0; 12];
+            socket.read_exact(&mut answer)?;
+            if !answer.ends_with(b"200") {
+                let mut rest = vec![0; 2048];
+                let count = socket.read(&mut rest).unwrap_or(0);
+                rest.truncate(count);
+                bail!("{}{}", String::from_utf8_lossy(&answer), String::from_utf8_lossy(&rest));
+            }
+            return Ok(());
+        }
+        if Instant::now() > until || !proxy.process.is_alive() {
+            bail!("it does not start");
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}

@@ -1,0 +1,10 @@
+//! Real providers, the real engine and the real router against the simulator: what the contract says of each fault, each shape
+//! and each framing, in one process.
+#![cfg(test)]
+
+mod expected;
+mod ledger;
+mod shapes;
+mod stage;
+mod table;
+mod turns;

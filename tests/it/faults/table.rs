@@ -1,0 +1,198 @@
+//! Each fault × each provider × streamed or whole × with a fallback or without × `retry.ambiguous`, against [`expected`].
+//!
+//! [`expected`]: super::expected
+
+use engine::Settings;
+use serde_json::json;
+
+use super::expected::{ALL, Calls, End, Row, rows};
+use super::stage::{Cast, Stage, Told, Way};
+
+/// `max_reply`: far more than the simulator's usual answers, far less than its huge ones.
+const REPLY_BYTES_MAX: usize = 16 * 1024;
+
+/// The provider with this first letter.
+fn kind(letter: char) -> &'static str {
+    match letter {
+        'O' => "openai",
+        'U' => "unleash",
+        'G' => "gptunnel",
+        'M' => "mygptassistants",
+        _ => "gigachat",
+    }
+}
+
+/// One way to play a row.
+#[derive(Debug, Clone, Copy)]
+struct Play {
+    letter: char,
+    stream: bool,
+    fallback: bool,
+    ambiguous: bool,
+}
+
+/// How often the provider is called, by §4.2.
+fn calls(row: &Row, play: Play) -> usize {
+    match row.calls {
+        Calls::One => 1,
+        Calls::Three | Calls::Unsent => 3,
+        Calls::Ambiguous if play.ambiguous || "OU".contains(play.letter) => 3,
+        Calls::Ambiguous => 1,
+    }
+}
+
+async fn check(stage: &Stage, row: &Row, play: Play) -> Result<(), String> {
+    let id = format!(
+        "{}~{}{}{}",
+        row.id,
+        if play.stream { "s" } else { "w" },
+        if play.fallback { "f" } else { "" },
+        if play.ambiguous { "a" } else { "" }
+    );
+    let second = format!("sim-model~{}-{id}", play.letter).replace('+', "-");
+    let way = Way { ambiguous: play.ambiguous, ..row.way.clone() };
+    let mut asked = Cast::new("asked", kind(play.letter), &id).over(way);
+    // A pause that a provider asked for is not to be met by another row.
+    asked.new = id.contains("retry-after") || id.contains("-reset-");
+    if play.fallback {
+        asked = asked.falls_back(&["second"]);
+    }
+    // Always the usual OpenAI, also where the first is one.
+    stage.cast(&[asked, Cast::new("second", "openai", &second)]);
+    let told = stage.chat(json!({"assistant": "asked", "message": "Hello", "stream": play.stream})).await;
+    compare(stage, row, play, &told, (&id, &second)).map_err(|what| {
+        format!(
+            "{} {id} {play:?}: {what}; {} {:?} {:?}",
+            kind(play.letter),
+            told.status(),
+            told.error(),
+            told.attempts()
+        )
+    })
+}
+
+fn compare(stage: &Stage, row: &Row, play: Play, told: &Told, ids: (&str, &str)) -> Result<(), String> {
+    let is = |what: &str, right: bool| if right { Ok(()) } else { Err(what.to_owned()) };
+    let expected = calls(row, play);
+    let made = stage
+        .journal
+        .calls()
+        .iter()
+        .filter(|call| call.provider == kind(play.letter) && call.upstream_id.as_deref() == Some(ids.0))
+        .count();
+    let arrived = if row.calls == Calls::Unsent { 0 } else { expected };
+    is(&format!("{made} calls, not {arrived}"), made == arrived)?;
+    let recovers = play.fallback && row.falls_back && !matches!(row.end, End::Fine);
+    let seconds = stage.calls(ids.1).len();
+    is(&format!("the fallback was asked {seconds} times"), seconds == usize::from(recovers))?;
+
+    let (code, status) = row.outcome;
+    let attempts = told.attempts();
+    let listed = if code.is_empty() { 0 } else { expected };
+    is(&format!("{} attempts, not {listed}", attempts.len()), attempts.len() == listed)?;
+    for (assistant, outcome, seen) in &attempts {
+        is("another assistant's attempt", *assistant == "asked")?;
+        is("another outcome", *outcome == code)?;
+        is("another status", status == Some(0) || *seen == status)?;
+    }
+    end(row, play, told, recovers)?;
+    if !play.stream {
+        return Ok(());
+    }
+    // The stream tells what happens: `retry` before each attempt but the first, `fallback` when it is asked.
+    let retries = listed.saturating_sub(1);
+    is(&format!("{} retries told", told.count("retry")), told.count("retry") == retries)?;
+    is("the fallback is told", told.count("fallback") == usize::from(recovers))
+}
+
+fn end(row: &Row, play: Play, told: &Told, recovers: bool) -> Result<(), String> {
+    let (code, _) = row.outcome;
+    let is = |what: &str, right: bool| if right { Ok(()) } else { Err(what.to_owned()) };
+    let (status, error, http) = match row.end {
+        _ if recovers => ("completed", None, 200),
+        End::Fine => ("completed", None, 200),
+        End::Short(_) => ("incomplete", None, 200),
+        End::Broken => ("incomplete", Some(code), 200),
+        End::Failed(_) if play.stream => ("failed", Some(code), 200),
+        End::Failed(http) => ("failed", Some(code), http),
+    };
+    is(&format!("not {status}"), told.status() == status)?;
+    is("another error", told.error() == error)?;
+    is(&format!("HTTP {}, not {http}", told.http), told.http == http)?;
+    is("the envelope has another code", told.refused.as_deref() == error.filter(|_| http != 200))?;
+    let answers = if recovers { ("second", "openai") } else { ("asked", kind(play.letter)) };
+    is("another one answers", (told.turn["assistant"] == answers.0) && (told.turn["provider"] == answers.1))?;
+    is("text", told.text().is_empty() == (status == "failed") && told.text().len() <= REPLY_BYTES_MAX)?;
+    is("text without its end is cut off", status != "completed" || !told.text().contains('\u{fffd}'))?;
+    if let End::Short(reason) = row.end {
+        is("another finish_reason", told.turn["finish_reason"] == reason)?;
+    }
+    if error.is_some() {
+        let retryable = matches!(http, 429 | 503 | 504)
+            || code == "provider_error"
+            || code.ends_with("_timeout")
+            || code == "provider_rate_limit";
+        is("retryable", told.turn["error"]["retryable"] == retryable)?;
+        is("another provider is named", told.turn["error"]["provider"] == kind(play.letter))?;
+    }
+    let wait = told.headers.get("retry-after").map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+    let waits = row.retry_after > 0 && !recovers && !play.stream;
+    is(&format!("retry-after {wait:?}"), !waits || wait.is_some_and(|wait| wait >= row.retry_after))
+}
+
+async fn every_fault(letter: char) {
+    let settings = Settings { reply_bytes_max: REPLY_BYTES_MAX, ..Settings::default() };
+    let stage = Stage::with(settings, "memory:").await;
+    let mut wrong = Vec::new();
+    for row in rows().iter().filter(|row| row.whom.contains(letter)) {
+        for stream in [false, true].into_iter().filter(|stream| row.stream.is_none_or(|only| only == *stream))
+        {
+            // How a fallback is asked does not depend on who reads: once for each row is enough.
+            for fallback in
+                [false, true].into_iter().filter(|fallback| !fallback || stream == row.stream.unwrap_or(true))
+            {
+                let play = Play { letter, stream, fallback, ambiguous: false };
+                wrong.extend(check(&stage, row, play).await.err());
+            }
+            // And a silent provider is not waited for twice, whatever the operator says.
+            if row.calls == Calls::Ambiguous || row.id == "fault-silence~w" {
+                let play = Play { letter, stream, fallback: false, ambiguous: true };
+                wrong.extend(check(&stage, row, play).await.err());
+            }
+        }
+    }
+    // A redirect leads to a page that writes down who follows.
+    assert!(!stage.journal.totals().contains_key("simulator"));
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_table_is_for_all() {
+    let named: Vec<_> = ALL.chars().map(kind).collect();
+    assert!(providers::KINDS.iter().all(|kind| named.contains(&kind.name)));
+}
+
+#[tokio::test]
+async fn every_fault_of_gptunnel() {
+    every_fault('G').await;
+}
+
+#[tokio::test]
+async fn every_fault_of_mygptassistants() {
+    every_fault('M').await;
+}
+
+#[tokio::test]
+async fn every_fault_of_unleash() {
+    every_fault('U').await;
+}
+
+#[tokio::test]
+async fn every_fault_of_gigachat() {
+    every_fault('C').await;
+}
+
+#[tokio::test]
+async fn every_fault_of_openai() {
+    every_fault('O').await;
+}
