@@ -23,6 +23,7 @@ mod middleware;
 mod model;
 mod observe;
 mod openai;
+mod openapi;
 mod providers;
 mod routes;
 mod simulator;

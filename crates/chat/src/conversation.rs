@@ -1,15 +1,17 @@
 //! Conversations: sequences of messages that the gateway keeps.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{AssistantName, ConversationId, Metadata, ProviderName, Timestamp, UserId};
 
 /// A conversation as clients see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Conversation {
     /// Its id.
     pub id: ConversationId,
     /// Always `conversation`.
+    #[schemars(extend("const" = Conversation::OBJECT))]
     pub object: &'static str,
     /// The assistant that its next turn asks.
     pub assistant: AssistantName,

@@ -1,9 +1,10 @@
 //! What can go wrong, in the words that clients see. Statuses are chosen by the server alone.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The `type` of an error: what sort of answer it wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The request is wrong and will stay wrong.
@@ -35,7 +36,7 @@ pub enum ErrorKind {
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident => $text:literal, $kind:ident, $retryable:literal;)*) => {
         /// The `code` of an error, as it stands in the contract.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
         }
@@ -165,7 +166,7 @@ impl std::fmt::Display for ErrorCode {
 }
 
 /// Why a turn did not end well: the `error` of a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TurnError {
     /// What sort of error.
     #[serde(rename = "type")]

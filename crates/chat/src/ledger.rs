@@ -1,6 +1,7 @@
 //! The ledger: one row for every call that was made, whatever became of its turn.
 
 use crate::{AssistantName, Cost, KeyId, ProviderName, TenantId, Timestamp, TurnId, Usage};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One call that was made.
@@ -43,9 +44,10 @@ pub struct UsageRange {
 }
 
 /// A sum over the ledger: what one assistant did on one day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UsageSum {
     /// The day in UTC: `2026-11-21`.
+    #[schemars(extend("format" = "date"))]
     pub day: String,
     /// Whose; shown to admins alone.
     #[serde(skip_serializing_if = "Option::is_none")]

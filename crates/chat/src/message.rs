@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{ConversationId, MessageId, Source, Timestamp, TurnId};
 
 /// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The end user.
@@ -35,7 +36,7 @@ impl Role {
 }
 
 /// How a message came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
     /// Whole.
@@ -62,7 +63,7 @@ impl MessageStatus {
 }
 
 /// A piece of a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
     /// Words.
@@ -92,7 +93,7 @@ pub enum Part {
 }
 
 /// What a message says: its parts in order. The text is the text parts put together.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Content {
     /// The parts in order.
@@ -137,7 +138,7 @@ impl Content {
 }
 
 /// Where a message that was put in has got to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// The provider has it now.
@@ -171,6 +172,44 @@ pub struct Message {
     pub created_at: Timestamp,
     /// Its place in the conversation: grows, with gaps. Not shown.
     pub position: i64,
+}
+
+impl JsonSchema for Message {
+    fn schema_name() -> Cow<'static, str> {
+        "Message".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        /// A message of a conversation.
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "the shape of what is written below, for its description alone")]
+        struct Shape {
+            /// Its id.
+            id: MessageId,
+            /// Always `message`.
+            #[schemars(extend("const" = "message"))]
+            object: String,
+            /// Where it stands.
+            conversation_id: ConversationId,
+            /// The turn that it came with; null when it was put in or fetched from upstream.
+            turn_id: Option<TurnId>,
+            /// Who speaks.
+            role: Role,
+            /// The speaker's name; the role's own where none was given.
+            author: String,
+            /// All words: the text parts put together.
+            text: String,
+            /// What is said, in order.
+            parts: Content,
+            /// What it rests on.
+            sources: Vec<Source>,
+            /// How it came out.
+            status: MessageStatus,
+            /// When it was accepted (a reply: when it ended).
+            created_at: Timestamp,
+        }
+        Shape::json_schema(generator)
+    }
 }
 
 impl Serialize for Message {

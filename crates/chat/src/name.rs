@@ -1,10 +1,11 @@
 //! Names that operators and clients give: checked once, cheap to copy.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a string cannot be a name.
@@ -22,7 +23,7 @@ pub enum NameError {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $characters_max:literal, $allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $characters_max:literal, $allowed:expr, $pattern:literal, $words:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -73,6 +74,22 @@ macro_rules! name {
             }
         }
 
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "description": $words,
+                    "minLength": 1,
+                    "maxLength": $characters_max,
+                    "pattern": $pattern,
+                })
+            }
+        }
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
@@ -81,7 +98,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
@@ -100,25 +117,33 @@ name!(
     /// What clients ask for: a name that operators configure, made of `A–Z a–z 0–9 . _ - :`, so that it fits in a URL.
     AssistantName,
     128,
-    in_a_url
+    in_a_url,
+    "^[A-Za-z0-9._:-]*$",
+    "An assistant, as operators name it."
 );
 name!(
     /// A provider as the configuration names it (`[providers.NAME]`).
     ProviderName,
     128,
-    in_a_url
+    in_a_url,
+    "^[A-Za-z0-9._:-]*$",
+    "A provider, as operators name it."
 );
 name!(
     /// Whose conversations, turns and usage these are.
     TenantId,
     128,
-    printable
+    printable,
+    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    "Whose conversations, turns and usage these are. At most 128 bytes of UTF-8, no control characters."
 );
 name!(
     /// An end user of a client, as the client names them.
     UserId,
     256,
-    printable
+    printable,
+    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    "An end user, as the client names them. At most 256 bytes of UTF-8, no control characters."
 );
 
 #[cfg(test)]

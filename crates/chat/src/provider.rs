@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// What the gateway did in place of a provider that does not do it itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Emulated {
     /// Earlier messages were quoted in the new one.
@@ -28,7 +29,7 @@ pub enum Emulated {
 }
 
 /// Whether something can be had, and from whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Offer {
     /// The provider does it.
@@ -40,7 +41,7 @@ pub enum Offer {
 }
 
 /// What an assistant can do: shown in `GET /v1/assistants`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Capabilities {
     /// Text as it comes.
     pub stream: Offer,
@@ -464,9 +465,10 @@ pub enum Probe {
 }
 
 /// How a provider is doing: for admins.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ProviderStatus {
     /// The breaker: `closed`, `open`, `half_open`.
+    #[schemars(extend("enum" = ["closed", "open", "half_open"]))]
     pub breaker: &'static str,
     /// Calls under way.
     pub in_flight: usize,

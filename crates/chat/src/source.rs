@@ -1,9 +1,10 @@
 //! What a reply rests on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A document, page or other thing that a provider names as a source of its reply. What the provider does not say is null.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
     /// The provider's id of the source; citations name it.
     pub id: String,

@@ -1,7 +1,9 @@
 //! The turn: one request for a reply, from the user's message in to the assistant's message out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// How far a turn has come, and how it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnStatus {
     /// Accepted; waits for the turn that runs in its conversation.
@@ -52,7 +54,7 @@ impl TurnStatus {
 }
 
 /// Why the provider stopped writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// It had said all.
@@ -66,7 +68,7 @@ pub enum FinishReason {
 }
 
 /// What a call came to that did not give the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AttemptOutcome {
     /// It failed so.
@@ -76,7 +78,7 @@ pub enum AttemptOutcome {
 }
 
 /// The outcomes that are no errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherOutcome {
     /// The other call of a hedge gave the first text.
@@ -98,7 +100,7 @@ impl AttemptOutcome {
 }
 
 /// A call that did not give the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// The assistant that was asked.
     pub assistant: AssistantName,
@@ -124,7 +126,7 @@ impl Attempt {
 }
 
 /// How the provider names what this turn is at its side.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UpstreamIds {
     /// The call.
     pub request_id: Option<String>,
@@ -154,6 +156,35 @@ pub struct TurnMessage {
     pub created_at: Timestamp,
 }
 
+impl JsonSchema for TurnMessage {
+    fn schema_name() -> Cow<'static, str> {
+        "TurnMessage".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        /// The reply of a turn.
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "the shape of what is written below, for its description alone")]
+        struct Shape {
+            /// Its id: that of the message in the conversation.
+            id: MessageId,
+            /// Always `message`.
+            #[schemars(extend("const" = "message"))]
+            object: String,
+            /// Always `assistant`.
+            #[schemars(extend("const" = "assistant"))]
+            role: String,
+            /// All words: the text parts put together.
+            text: String,
+            /// What is said, in order.
+            parts: Content,
+            /// When the reply ended.
+            created_at: Timestamp,
+        }
+        Shape::json_schema(generator)
+    }
+}
+
 impl Serialize for TurnMessage {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
@@ -169,7 +200,7 @@ impl Serialize for TurnMessage {
 }
 
 /// A turn as clients see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Turn {
     /// Its id.
     pub id: TurnId,
@@ -210,7 +241,7 @@ pub struct Turn {
 }
 
 /// The word `turn`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TurnObject {
     /// It.
     #[default]

@@ -1,13 +1,15 @@
 //! What a reply cost: tokens, and money as decimals.
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An amount of money. Serialised as a decimal string: never a float.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// How much, exactly as the provider said it but for trailing zeros.
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "String", extend("pattern" = r"^-?\d+(\.\d+)?$"))]
     pub amount: Decimal,
     /// ISO 4217: `RUB`.
     pub currency: String,
@@ -26,7 +28,7 @@ impl Cost {
 }
 
 /// What the provider says that a call used. A number that it does not report is null; nothing is guessed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens read.
     pub input_tokens: Option<u64>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{AssistantName, Capabilities, Provider, ProviderName, ProviderStatus};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The clocks of a provider that the engine keeps itself. The others are the upstream's.
@@ -111,11 +112,13 @@ impl Catalog {
 }
 
 /// An assistant as `GET /v1/assistants` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Assistant")]
 pub struct AssistantView {
     /// Its name.
     pub name: AssistantName,
     /// Always `assistant`.
+    #[schemars(extend("const" = "assistant"))]
     pub object: &'static str,
     /// Words for people.
     pub description: String,
@@ -151,11 +154,13 @@ impl From<&Assistant> for AssistantView {
 }
 
 /// A provider as `GET /admin/providers` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Provider")]
 pub struct ProviderView {
     /// Its name.
     pub name: ProviderName,
     /// Always `provider`.
+    #[schemars(extend("const" = "provider"))]
     pub object: &'static str,
     /// What sort it is.
     pub kind: &'static str,

@@ -4,6 +4,7 @@ use chat::{
     AssistantName, Caller, ConversationId, Message, NewMessage, Page, PageRequest, Permission, Role,
     StoreError, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accept::lacks;
@@ -11,7 +12,8 @@ use crate::conversations::upstream_refused;
 use crate::{Engine, Refused};
 
 /// A conversation as the provider itself lists it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "UpstreamConversation")]
 pub struct UpstreamConversationView {
     /// The provider's id of it.
     pub upstream_conversation_id: String,

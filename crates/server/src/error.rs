@@ -11,6 +11,7 @@ use chat::{ErrorCode, ErrorKind, ProviderName, StoreError, TurnError, TurnId};
 use engine::Refused;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::openai::{self, Dialect};
@@ -32,7 +33,7 @@ struct Problem {
 }
 
 /// The table: error → status. No `_`, so that a new code does not compile until it has a status.
-fn status_of(code: ErrorCode) -> StatusCode {
+pub(crate) fn status_of(code: ErrorCode) -> StatusCode {
     use ErrorCode as E;
     match code {
         E::InvalidJson | E::UnknownField | E::MissingField | E::InvalidValue => StatusCode::BAD_REQUEST,
@@ -179,21 +180,33 @@ pub(crate) fn insert(headers: &mut http::HeaderMap, name: HeaderName, value: &st
     }
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// The answer to a request that went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct Envelope<'a> {
+    /// What went wrong.
     error: Shown<'a>,
 }
 
-/// The contract's error object.
-#[derive(Serialize)]
-struct Shown<'a> {
+/// What went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorDetail")]
+pub(crate) struct Shown<'a> {
+    /// What sort of answer it wants.
     r#type: ErrorKind,
+    /// Which error.
     code: ErrorCode,
+    /// A sentence for people.
     message: &'a str,
+    /// The field, parameter or header that is at fault.
     param: Option<&'a str>,
+    /// The request: as in `x-request-id`, and in the gateway's log.
     request_id: &'a str,
+    /// The turn that it is about.
     turn_id: Option<TurnId>,
+    /// The provider that failed.
     provider: Option<&'a ProviderName>,
+    /// Whether the same request may do better later.
     retryable: bool,
 }
 

@@ -7,9 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chat::{AllowedAssistants, KeyId, Offer, Permissions, TenantId, Timestamp};
 use engine::Assistant;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::body::{whole, whole_given};
 
 /// A key as the configuration gives it.
 #[derive(Clone, PartialEq)]
@@ -58,17 +61,27 @@ pub struct Limits {
     pub shadow: bool,
 }
 
+/// An amount of money as the API takes it.
+const AMOUNT: &str = r"^\d{1,18}(\.\d{1,9})?$";
+
 /// What may be spent in a span of time, in tokens, in money or both.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {"title": "Tokens", "required": ["tokens"],
+     "properties": {"tokens": {"type": "integer"}, "cost": {"type": "null"}, "currency": {"type": "null"}}},
+    {"title": "Money", "required": ["cost", "currency"],
+     "properties": {"cost": {"type": "string"}, "currency": {"type": "string"}}},
+]))]
 pub struct Budget {
     /// In which span, by the calendar in UTC.
     pub per: Per,
     /// Tokens; none: not bounded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_given")]
     pub tokens: Option<u64>,
     /// Money, in `currency`; none: not bounded.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rust_decimal::serde::str_option")]
+    #[schemars(with = "Option<String>", extend("pattern" = AMOUNT))]
     pub cost: Option<Decimal>,
     /// ISO 4217; costs in other currencies do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +89,7 @@ pub struct Budget {
 }
 
 /// A span of the calendar, in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
     /// A day.
@@ -97,13 +110,15 @@ impl Per {
 }
 
 /// What is set aside for a running turn, until its end says what it cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reserve {
     /// Tokens.
+    #[serde(deserialize_with = "whole")]
     pub tokens: u64,
     /// Money, in the currency of each budget.
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "String", extend("pattern" = AMOUNT))]
     pub cost: Decimal,
 }
 

@@ -15,6 +15,7 @@ mod live;
 mod metrics;
 mod middleware;
 mod openai;
+mod openapi;
 mod protocol;
 mod query;
 mod routes;
@@ -34,4 +35,5 @@ pub use key::{
 };
 pub use metrics::count;
 pub use middleware::trace::AdoptTrace;
+pub use openapi::openapi;
 pub use server::{BindError, Bound, Reload, Reloaded, Server, Shutdown};

@@ -11,6 +11,7 @@ use axum::Router;
 use chat::Maintenance;
 use engine::Engine;
 use rustls::ServerConfig;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -45,7 +46,7 @@ pub trait Reload: Send + Sync + fmt::Debug + 'static {
 }
 
 /// What a reload put in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reloaded {
     /// How many providers there are now.
     pub providers: usize,

@@ -1,5 +1,6 @@
 //! A gateway for tests of what a caller can see: the real router and engine over a scripted provider.
 
+pub mod description;
 mod down;
 mod script;
 mod vault;
@@ -19,6 +20,7 @@ use server::{Config, KeySpec, Limits, Reload, Reloaded, Server, hash_secret};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use description::Face;
 pub use down::Down;
 pub use script::Script;
 pub use vault::Vault;
@@ -101,12 +103,14 @@ pub struct Plan {
     pub keys: Vec<KeySpec>,
     pub settings: Settings,
     pub store: Option<(Arc<dyn ConversationStore>, Arc<dyn Maintenance>)>,
+    /// Whom to ask; else `support` and `docs`, both played by the script.
+    pub catalog: Option<Catalog>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let keys = vec![key(KEY, |_| {}), key(ADMIN, everything)];
-        Self { config: Config::default(), keys, settings: Settings::default(), store: None }
+        Self { config: Config::default(), keys, settings: Settings::default(), store: None, catalog: None }
     }
 }
 
@@ -156,7 +160,7 @@ impl Gateway {
         let vault = Arc::new(Vault::default());
         let (store, maintenance): (Arc<dyn ConversationStore>, Arc<dyn Maintenance>) =
             plan.store.unwrap_or_else(|| (Arc::new(Down), Arc::clone(&vault) as _));
-        let catalog = Arc::new(catalog(&script));
+        let catalog = Arc::new(plan.catalog.unwrap_or_else(|| catalog(&script)));
         let engine = Engine::new(catalog, plan.settings, store, Arc::clone(&maintenance), tracker.clone());
         let server =
             Server::new(engine.clone(), maintenance, plan.config, plan.keys, Arc::new(Broken), tracker);
@@ -175,8 +179,12 @@ impl Gateway {
         self.clients.clone().oneshot(request).await.unwrap()
     }
 
+    /// Whatever is answered has to be as the API's description says.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        whole(self.open(request).await).await
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let answer = whole(self.open(request).await).await;
+        description::check(Face::Clients, &method, &uri, &answer);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -193,7 +201,10 @@ impl Gateway {
     }
 
     pub async fn send_admin(&self, request: Request<Body>) -> Answer {
-        whole(self.admins.clone().oneshot(request).await.unwrap()).await
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let answer = whole(self.admins.clone().oneshot(request).await.unwrap()).await;
+        description::check(Face::Admins, &method, &uri, &answer);
+        answer
     }
 }
 

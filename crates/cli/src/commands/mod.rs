@@ -6,6 +6,7 @@ mod demo;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod openapi;
 mod serve;
 mod simulate;
 
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     Keys(keys::Keys),
     /// Talk to an assistant of a running gateway.
     Chat(chat::Chat),
+    /// Print the OpenAPI 3.1 document of the API.
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Ask a running gateway whether it is ready.
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -47,6 +51,7 @@ impl Command {
             Self::Simulate(simulate) => simulate.run().await,
             Self::Keys(keys) => Box::pin(keys.run()).await,
             Self::Chat(chat) => Box::pin(chat.run()).await,
+            Self::OpenApi(openapi) => Ok(openapi.run()),
             Self::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     }

@@ -3,6 +3,7 @@
 //! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
 //! twice) and gives the form in which two bodies can be compared; and once as what the route wants.
 
+mod at_most;
 mod number;
 mod object;
 mod words;
@@ -27,7 +28,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
 
-pub(crate) use number::AtMost;
+pub(crate) use at_most::AtMost;
+pub(crate) use number::{whole, whole_given};
 pub(crate) use object::Object;
 
 /// A route's JSON body, and what makes the request repeatable.

@@ -6,17 +6,18 @@ use axum::response::{IntoResponse, Response};
 use chat::{AssistantName, KeyId, KeyRecord, NewKey, Permission, Permissions, TenantId, Timestamp};
 use engine::Catalog;
 use http::StatusCode;
+use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, Object, OptionalBody, given};
+use crate::body::{Body, Object, OptionalBody, given, whole_given};
 use crate::error::ApiError;
 use crate::middleware::audit::About;
 use crate::query::{Name, NoParams};
 use crate::routes::chats::Nothing;
 use crate::routes::reply;
-use crate::text::Line;
+use crate::text::{Line, NOT_BLANK};
 use crate::{Budget, Limits, Reloaded, Reserve, Unknowable, hash_secret, new_secret};
 
 pub(super) async fn providers(State(app): State<App>, _: NoParams) -> Result<impl IntoResponse, ApiError> {
@@ -32,54 +33,93 @@ pub(super) async fn reload(
     reloaded.map(Json).map_err(|problem| ApiError::invalid("configuration", problem))
 }
 
-/// `POST /admin/keys`.
-#[derive(Debug, Deserialize)]
+/// A key to be made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewKey", extend("anyOf" = [
+    {"title": "No burst", "properties": {"burst": {"type": "null"}}},
+    {"title": "A burst", "required": ["requests_per_minute"], "properties": {"requests_per_minute": {"type": "integer"}}},
+]))]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// Its name, for logs and metrics.
+    #[schemars(extend("pattern" = NOT_BLANK))]
     name: Line<128>,
+    /// Whose conversations it sees; a tenant of its own, named like the key, when left out.
     #[serde(default, deserialize_with = "given")]
     tenant: Option<TenantId>,
+    /// Which assistants it may use; all when left out.
     #[serde(default, deserialize_with = "given")]
     assistants: Option<Vec<AssistantName>>,
+    /// What else it may do.
     #[serde(default, deserialize_with = "given")]
     may: Option<Vec<Permission>>,
+    /// Whether the admin routes are open to it.
     #[serde(default, deserialize_with = "given")]
     admin: Option<bool>,
+    /// When it ends; must lie ahead.
     #[serde(default, deserialize_with = "given")]
     expires_at: Option<Timestamp>,
-    #[serde(default, deserialize_with = "given")]
+    /// Requests per minute on average; no limit when left out.
+    #[serde(default, deserialize_with = "whole_given")]
+    #[schemars(range(min = 1))]
     requests_per_minute: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
+    /// Requests at once after a pause; a tenth of `requests_per_minute`, at least 1, when left out.
+    #[serde(default, deserialize_with = "whole_given")]
+    #[schemars(range(min = 1))]
     burst: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
+    /// Turns that may run at once; no limit when left out.
+    #[serde(default, deserialize_with = "whole_given")]
+    #[schemars(range(min = 1))]
     concurrent_turns: Option<u32>,
+    /// What may be spent per day or month.
     #[serde(default, deserialize_with = "given")]
     budgets: Option<Vec<Object<Budget>>>,
+    /// What is set aside for each running turn.
     #[serde(default, deserialize_with = "given")]
     reserve: Option<Object<Reserve>>,
+    /// The limits are counted and shown, not enforced.
     #[serde(default, deserialize_with = "given")]
     shadow: Option<bool>,
 }
 
-/// A key as admins see it: never its secret, but once.
-#[derive(Debug, Serialize)]
-struct Shown {
+/// A key as admins see it: with its secret once, when it was made.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
+pub(crate) struct Shown {
+    /// Its id.
     id: KeyId,
+    /// Always `key`.
+    #[schemars(extend("const" = "key"))]
     object: &'static str,
+    /// Its name, for logs and metrics.
     name: String,
+    /// Whose conversations it sees.
     tenant: TenantId,
+    /// Which assistants it may use; null: all.
     assistants: Option<Vec<AssistantName>>,
+    /// What else it may do.
     may: Permissions,
+    /// Whether the admin routes are open to it.
     admin: bool,
+    /// When it was made.
     created_at: Timestamp,
+    /// When it ends.
     expires_at: Option<Timestamp>,
+    /// When it was revoked.
     revoked_at: Option<Timestamp>,
+    /// Requests per minute on average; null: no limit.
     requests_per_minute: Option<u32>,
+    /// Requests at once after a pause; null: a tenth of `requests_per_minute`, at least 1.
     burst: Option<u32>,
+    /// Turns that may run at once; null: no limit.
     concurrent_turns: Option<u32>,
+    /// What may be spent per day or month.
     budgets: Vec<Budget>,
+    /// What is set aside for each running turn.
     reserve: Reserve,
+    /// The limits are counted and shown, not enforced.
     shadow: bool,
+    /// What clients authenticate with: shown once, never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
 }

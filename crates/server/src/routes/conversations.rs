@@ -9,6 +9,7 @@ use chat::{
 };
 use engine::NewConversationAsk;
 use http::{StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -18,7 +19,7 @@ use crate::middleware::auth::Who;
 use crate::query::{Name, NoParams, Params};
 use crate::routes::chats::{Nothing, asked, check_metadata, user_of};
 use crate::routes::reply;
-use crate::text::Line;
+use crate::text::{Line, NOT_BLANK};
 
 /// The longest title, in characters.
 const TITLE_CHARACTERS_MAX: usize = 1024;
@@ -27,17 +28,26 @@ const WORDS_BYTES_MAX: usize = 1024;
 
 type Title = Line<TITLE_CHARACTERS_MAX>;
 
-#[derive(Debug, Deserialize)]
+/// A conversation to be made, or adopted from upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewConversation")]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// Whom its turns ask.
+    #[schemars(extend("pattern" = NOT_BLANK))]
     assistant: Line<256>,
+    /// The end user whose it is.
     #[serde(default, deserialize_with = "given")]
     user: Option<UserId>,
+    /// A title: at most 1024 characters.
     #[serde(default, deserialize_with = "given")]
     title: Option<Title>,
+    /// Free words about it: at most 16 KiB as JSON.
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
+    /// Adopts this conversation of the provider, with its history. Needs `may = ["adopt"]`.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(extend("pattern" = NOT_BLANK))]
     upstream_conversation_id: Option<Line<512>>,
 }
 
@@ -97,13 +107,18 @@ pub(super) async fn read(
     Ok(Json(app.engine.conversation(who.caller(), id).await?))
 }
 
-/// What is left out stays, null clears.
-#[derive(Debug, Deserialize)]
+/// A change: what is left out stays, null clears.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ConversationChange")]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Change {
+pub(crate) struct Change {
+    /// A title: at most 1024 characters.
     #[serde(default, deserialize_with = "cleared_or_set")]
+    #[schemars(with = "Option<Title>")]
     title: Option<Option<Title>>,
+    /// Free words about it, in place of those before: at most 16 KiB as JSON.
     #[serde(default, deserialize_with = "cleared_or_set")]
+    #[schemars(with = "Option<Metadata>")]
     metadata: Option<Option<Metadata>>,
 }
 
@@ -137,9 +152,10 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How many were erased.
-#[derive(Debug, Serialize)]
-pub(super) struct Deleted {
+/// What was erased.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Deleted {
+    /// How many.
     deleted: u64,
 }
 
@@ -165,10 +181,13 @@ pub(super) async fn delete_all(
 }
 
 /// Up to and with which message; all when left out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewFork")]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct UpTo {
+pub(crate) struct UpTo {
+    /// The last message of the copy; all when left out.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<MessageId>")]
     message_id: Option<Line<256>>,
 }
 
@@ -193,9 +212,10 @@ pub(super) async fn fork(
     Ok(reply::created(app.engine.fork(who.caller(), id, up_to, idempotency).await?))
 }
 
-/// How many messages were fetched.
-#[derive(Debug, Serialize)]
-pub(super) struct Added {
+/// What was fetched.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Added {
+    /// How many.
     added: u64,
 }
 

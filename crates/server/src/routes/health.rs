@@ -2,14 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::error::ApiError;
 
 /// The answer when all is well.
-#[derive(Debug, Serialize)]
-pub(super) struct Health {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// What is well.
+    #[schemars(extend("enum" = ["live", "ready"]))]
     status: &'static str,
 }
 

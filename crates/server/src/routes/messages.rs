@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use chat::{ConversationId, Delivery, Message, Permission, Role};
 use engine::PutMessage;
 use http::Uri;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -13,22 +14,30 @@ use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::query::{Name, NoParams, Params};
 use crate::routes::reply;
-use crate::text::Line;
+use crate::text::{Line, NOT_BLANK};
 
-#[derive(Debug, Deserialize)]
+/// A message to be put in.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct NewMessage {
+pub(crate) struct NewMessage {
+    /// Who speaks. `operator` and `system` need `may = ["operator"]`.
     role: Role,
+    /// The speaker's name; the role's own when left out.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(extend("pattern" = NOT_BLANK))]
     author: Option<Line<256>>,
+    /// What is said.
+    #[schemars(length(min = 1))]
     text: String,
 }
 
 /// A message, and where it has got to.
-#[derive(Debug, Serialize)]
-struct Put {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeliveredMessage")]
+pub(crate) struct Put {
     #[serde(flatten)]
     message: Message,
+    /// Where it has got to.
     delivery: Delivery,
 }
 

@@ -10,19 +10,20 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::openai;
+use crate::openapi;
 use crate::scrape;
 use crate::stack::{Face, stack};
 
-mod admin;
+pub(crate) mod admin;
 mod assistants;
 pub(crate) mod chats;
-mod conversations;
+pub(crate) mod conversations;
 mod export;
-mod health;
-mod messages;
-mod reply;
+pub(crate) mod health;
+pub(crate) mod messages;
+pub(crate) mod reply;
 pub(crate) mod said;
-mod tokens;
+pub(crate) mod tokens;
 mod usage;
 
 /// What clients call.
@@ -50,7 +51,11 @@ pub(crate) fn clients(app: &App) -> Router {
         .route("/v1/assistants/{name}/conversations", get(assistants::conversations))
         .route("/v1/usage", get(usage::of_tenant))
         .merge(openai::routes());
-    let open = Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz));
+    let open = Router::new()
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::page))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz));
     stack(app, Face::Clients, with_fallbacks(closed), with_fallbacks_of_methods(open))
 }
 

@@ -4,16 +4,23 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use chat::{Page, Turn};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{TURN_ID, insert};
 
-/// The contract's list.
-#[derive(Debug, Serialize)]
+/// A list, or a page of one.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(crate) struct List<T> {
+    /// Always `list`.
+    #[schemars(extend("const" = "list"))]
     object: &'static str,
+    /// What is on this page.
     data: Vec<T>,
+    /// Whether there are further pages.
     has_more: bool,
+    /// Where the next one begins: the `cursor` to ask with.
     next_cursor: Option<String>,
 }
 

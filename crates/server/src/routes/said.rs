@@ -1,8 +1,10 @@
 //! What somebody says: a string, or an array of parts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chat::{Content, Part};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
@@ -36,6 +38,44 @@ impl<'de> Deserialize<'de> for Said {
         }
         json.deserialize_any(Reads)
     }
+}
+
+impl JsonSchema for Said {
+    fn schema_name() -> Cow<'static, str> {
+        "InputContent".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let part = generator.subschema_for::<Shape>();
+        json_schema!({
+            "description": "What is said: a text, or parts of which at least one says something.",
+            "oneOf": [
+                {"title": "A text", "type": "string", "minLength": 1},
+                {"title": "Parts", "type": "array", "items": part, "contains": {"anyOf": [
+                    {"properties": {"type": {"const": "image"}}},
+                    {"properties": {"type": {"const": "text"}, "text": {"minLength": 1}}},
+                ]}},
+            ],
+        })
+    }
+}
+
+/// A piece of what is said.
+#[derive(JsonSchema)]
+#[schemars(rename = "InputPart", tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(dead_code, reason = "the shape of what `OnePart` reads, for its description alone")]
+enum Shape {
+    /// Words.
+    Text {
+        /// Them.
+        text: String,
+    },
+    /// An image, by its link. It is passed on, never fetched by the gateway.
+    Image {
+        /// Where it is; a `data:` URL only where the provider takes such.
+        #[schemars(extend("pattern" = r"^(https?://[^/?#\s\x00-\x1f\x7f-\x9f][^\s\x00-\x1f\x7f-\x9f]*|data:[^\s\x00-\x1f\x7f-\x9f]*)$"))]
+        url: String,
+    },
 }
 
 /// A part as clients write it.

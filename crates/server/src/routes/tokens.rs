@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use chat::{AssistantName, ErrorCode, Permission, Timestamp, TurnError, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, given};
+use crate::body::{Body, given, whole};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::query::NoParams;
@@ -18,18 +19,30 @@ use crate::token::Claims;
 const SECONDS_MAX: u64 = 3600;
 const ASSISTANTS_MAX: usize = 64;
 
-#[derive(Debug, Deserialize)]
+/// A bearer to be issued.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewToken")]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// Whose conversations it sees.
     user: UserId,
+    /// Which assistants it may use; those of the key when left out.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(length(min = 1, max = 64))]
     assistants: Option<Vec<AssistantName>>,
+    /// For how many seconds it is good.
+    #[serde(deserialize_with = "whole")]
+    #[schemars(range(min = 1, max = 3600))]
     expires_in: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Issued {
+/// A bearer for a browser.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
+pub(crate) struct Issued {
+    /// What the browser sends as `Authorization: Bearer …`.
     token: String,
+    /// When it ends.
     expires_at: Timestamp,
 }
 

@@ -10,6 +10,7 @@ use chat::{
 };
 use engine::{Ask, Prompt, Reader};
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,52 +22,84 @@ use crate::query::{Name, Named, NoParams, Params, named};
 use crate::routes::reply;
 use crate::routes::said::Said;
 use crate::sse;
-use crate::text::Line;
+use crate::text::{Line, NOT_BLANK};
 
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// `POST /v1/chat`.
-#[derive(Debug, Deserialize)]
+/// A turn to be run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewTurn", extend("oneOf" = [
+    {"title": "A new conversation", "required": ["assistant", "message"],
+     "properties": {"assistant": {"type": "string"}, "message": {"type": ["string", "array"]},
+                    "messages": {"type": "null"}, "conversation_id": {"type": "null"}}},
+    {"title": "A whole transcript", "required": ["assistant", "messages"],
+     "properties": {"assistant": {"type": "string"}, "messages": {"type": "array"},
+                    "message": {"type": "null"}, "conversation_id": {"type": "null"}}},
+    {"title": "A conversation goes on", "required": ["conversation_id", "message"],
+     "properties": {"conversation_id": {"type": "string"}, "message": {"type": ["string", "array"]},
+                    "messages": {"type": "null"}, "store": {"enum": [true, null]}}},
+]))]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// Whom to ask. May be left out with `conversation_id`; another assistant than before moves the conversation there.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(extend("pattern" = NOT_BLANK))]
     assistant: Option<Line<256>>,
+    /// The user's message.
     #[serde(default, deserialize_with = "given")]
     message: Option<Said>,
+    /// A whole transcript, the last message of which is from the user. Not with `conversation_id`.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(length(min = 1))]
     messages: Option<Vec<Object<OneMessage>>>,
+    /// The conversation to continue; a new one when left out.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(extend("pattern" = NOT_BLANK))]
     conversation_id: Option<Line<256>>,
+    /// The end user, for the provider and for lists; fixed by a conversation's first turn that names one.
     #[serde(default, deserialize_with = "given")]
     user: Option<UserId>,
+    /// Whether to answer with an event stream. False when left out.
     #[serde(default, deserialize_with = "given")]
     stream: Option<bool>,
+    /// False: nothing is kept once the turn has ended and its readers have left. True when left out.
     #[serde(default, deserialize_with = "given")]
     store: Option<bool>,
+    /// How many earlier messages the provider is given; the assistant's own number when left out.
     #[serde(default, deserialize_with = "given")]
     context_messages: Option<AtMost>,
+    /// Filters for assistants that search, passed on as they are.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<Metadata>")]
     search_filters: Option<Box<RawValue>>,
+    /// Free words about the turn, kept with it: at most 16 KiB as JSON.
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
+    /// What to do while another turn runs in the conversation; as configured when left out.
     #[serde(default, deserialize_with = "given")]
     when_busy: Option<WhenBusy>,
 }
 
 /// A message of a transcript.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TranscriptMessage")]
 #[serde(deny_unknown_fields)]
-struct OneMessage {
+pub(crate) struct OneMessage {
+    /// Who speaks.
     role: TranscriptRole,
+    /// What is said.
     content: Said,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum TranscriptRole {
+pub(crate) enum TranscriptRole {
+    /// Instructions to the assistant.
     System,
+    /// The end user.
     User,
+    /// The assistant.
     Assistant,
 }
 
@@ -180,9 +213,10 @@ pub(super) async fn cancel(
 }
 
 /// A body that says nothing.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Empty")]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct Nothing {}
+pub(crate) struct Nothing {}
 
 impl Wanted {
     fn into_ask(self, caller: &Caller) -> Result<Ask, ApiError> {

@@ -1,0 +1,124 @@
+//! The schemas of bodies take what the gateway takes, and refuse what it refuses.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::stage;
+use crate::gateway::description::Face;
+use crate::gateway::{ADMIN, Gateway, Plan, description, request};
+
+/// Bodies of `POST` to a path: well-formed ones, and ones that break a rule of form. What depends on what is there (names, ids) is no
+/// question of form.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn bodies() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
+    let id = chat::ConversationId::new().to_string();
+    let message = json!({"role": "user", "content": "m"});
+    vec![
+        (
+            "/v1/chat",
+            vec![
+                json!({"assistant": "docs", "message": "m", "store": false}),
+                json!({"assistant": "docs", "message": "m", "messages": null, "conversation_id": null, "user": null}),
+                json!({"assistant": "docs", "messages": [message], "when_busy": "queue"}),
+                json!({"assistant": "docs", "message": [{"type": "text", "text": ""}, {"type": "text", "text": "m"}]}),
+                json!({"assistant": "docs", "message": "m", "search_filters": {"a": [1]}, "metadata": {"a": null}}),
+            ],
+            vec![
+                json!({}),
+                json!({"message": "m"}),
+                json!({"assistant": "docs"}),
+                json!({"assistant": null, "message": "m"}),
+                json!({"assistant": "", "message": "m"}),
+                json!({"assistant": " ", "message": "m"}),
+                json!({"assistant": "docs", "message": ""}),
+                json!({"assistant": "docs", "message": []}),
+                json!({"assistant": "docs", "message": [{"type": "text", "text": ""}]}),
+                json!({"assistant": "docs", "message": [{"type": "image", "url": "ftp://example.com"}]}),
+                json!({"assistant": "docs", "message": [{"type": "image", "url": "https://"}]}),
+                json!({"assistant": "docs", "message": [{"type": "image"}]}),
+                json!({"assistant": "docs", "message": [{"type": "text", "text": "m", "url": "https://example.com"}]}),
+                json!({"assistant": "docs", "message": [{"type": "citation", "source_ids": []}]}),
+                json!({"assistant": "docs", "message": "m", "messages": [message]}),
+                json!({"assistant": "docs", "messages": []}),
+                json!({"assistant": "docs", "messages": [{"role": "operator", "content": "m"}]}),
+                json!({"assistant": "docs", "messages": [{"role": "user", "content": "m", "text": "m"}]}),
+                json!({"conversation_id": id, "messages": [message]}),
+                json!({"conversation_id": id, "message": "m", "store": false}),
+                json!({"assistant": "docs", "message": "m", "temperature": 1}),
+                json!({"assistant": "docs", "message": "m", "stream": "yes"}),
+                json!({"assistant": "docs", "message": "m", "user": "a\u{0}"}),
+                json!({"assistant": "docs", "message": "m", "user": "u".repeat(257)}),
+                json!({"assistant": "docs", "message": "m", "context_messages": -1}),
+                json!({"assistant": "docs", "message": "m", "search_filters": []}),
+                json!({"assistant": "docs", "message": "m", "when_busy": "wait"}),
+                json!([]),
+            ],
+        ),
+        (
+            "/v1/conversations",
+            vec![json!({"assistant": "docs", "title": "", "user": "ann", "metadata": null})],
+            vec![
+                json!({}),
+                json!({"assistant": "docs", "title": "t".repeat(1025)}),
+                json!({"assistant": "docs", "title": "a\nb"}),
+                json!({"assistant": "sales", "upstream_conversation_id": " "}),
+                json!({"assistant": "docs", "metadata": []}),
+            ],
+        ),
+        (
+            "/v1/tokens",
+            vec![json!({"user": "ann", "expires_in": 3600, "assistants": null})],
+            vec![
+                json!({"user": "ann"}),
+                json!({"user": "ann", "expires_in": 0}),
+                json!({"user": "ann", "expires_in": 3601}),
+                json!({"user": "", "expires_in": 1}),
+                json!({"user": "ann", "expires_in": 1, "assistants": []}),
+                json!({"user": "ann", "expires_in": 1, "assistants": ["a b"]}),
+            ],
+        ),
+        (
+            "/admin/keys",
+            vec![
+                json!({"name": "a", "requests_per_minute": 1, "burst": 1, "reserve": {}}),
+                json!({"name": "a", "burst": null, "budgets": [{"per": "day", "tokens": 1, "cost": "0.5", "currency": "RUB"}]}),
+            ],
+            vec![
+                json!({"name": " "}),
+                json!({"name": "a", "requests_per_minute": 0}),
+                json!({"name": "a", "burst": 5}),
+                json!({"name": "a", "burst": 5, "requests_per_minute": null}),
+                json!({"name": "a", "may": ["everything"]}),
+                json!({"name": "a", "budgets": [{"per": "day"}]}),
+                json!({"name": "a", "budgets": [{"per": "week", "tokens": 1}]}),
+                json!({"name": "a", "budgets": [{"per": "day", "cost": "1"}]}),
+                json!({"name": "a", "budgets": [{"per": "day", "cost": "-1", "currency": "RUB"}]}),
+                json!({"name": "a", "reserve": {"cost": 1}}),
+                json!({"name": "a", "expires_at": "90d"}),
+            ],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn schemas_of_bodies_are_as_strict_as_the_gateway() {
+    let gateway = Gateway::kept(Plan { catalog: Some(stage::catalog()), ..Plan::default() }).await;
+    for (path, good, bad) in bodies() {
+        let face = if path.starts_with("/admin") { Face::Admins } else { Face::Clients };
+        let (_, operation) = description::operation(face, &Method::POST, path).unwrap();
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        for (body, right) in
+            good.into_iter().map(|body| (body, true)).chain(bad.into_iter().map(|body| (body, false)))
+        {
+            let request = request(Method::POST, path, ADMIN, body.to_string());
+            let answer = if face == Face::Admins {
+                gateway.send_admin(request).await
+            } else {
+                gateway.send(request).await
+            };
+            let problems = description::problems(schema, &body);
+            assert_eq!(answer.status.is_success(), right, "{path} {body}: {}", answer.text);
+            assert_eq!(problems.is_empty(), right, "{path} {body}: {problems:?}");
+        }
+    }
+}
