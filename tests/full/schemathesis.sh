@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The API against its own description: schemathesis, with all checks, in at least 5,000 cases.
 # Starts a demo of its own; needs Python 3.10 or later, and installs the rest by itself. Run from anywhere: tests/full/schemathesis.sh
+# SWITCHBOARD_TEST_SEED and SWITCHBOARD_TEST_EXAMPLES ask for other cases, or for more.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -59,10 +60,10 @@ ask() {
     SCHEMATHESIS_HOOKS=hooks PYTHONPATH=tests/full/schemathesis NO_COLOR=1 "$scratch/venv/bin/schemathesis" \
         --config-file tests/full/schemathesis/schemathesis.toml \
         run "$scratch/openapi.json" --url "$url" -H "Authorization: Bearer $key" \
-        --checks all --max-examples "$examples" --workers 1 --request-timeout 30 --no-shrink \
+        --checks all --max-examples "$examples" --workers 1 --request-timeout 30 --no-shrink --seed "${SWITCHBOARD_TEST_SEED:-1}" \
         --generation-database none "$@" | tee -a "$scratch/told"
 }
-ask "$clients" "${SWITCHBOARD_TEST_EXAMPLES:-110}" --exclude-path-regex '^/(admin|metrics)'
+ask "$clients" "${SWITCHBOARD_TEST_EXAMPLES:-160}" --exclude-path-regex '^/(admin|metrics)'
 ask "$admins" 60 --include-path-regex '^/(admin|metrics)'
 
 kill -0 "$demo" || { echo 'schemathesis.sh: the gateway has ended' >&2; cat "$scratch/log" >&2; exit 1; }

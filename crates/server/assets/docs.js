@@ -15,7 +15,7 @@ function make(name, attributes, ...children) {
     else if (value === true) element.setAttribute(key, "");
     else if (value !== false && value != null) element.setAttribute(key, value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== ""));
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== ""));
   return element;
 }
 
@@ -58,7 +58,10 @@ function kind(schema) {
   const types = [schema.type ?? "any"].flat().map((type) => (type === "array" ? `array of ${kind(schema.items ?? {})}` : type));
   const bounds = [];
   if (schema.format && !schema.format.includes("int")) bounds.push(schema.format);
-  if (schema.minimum != null || schema.maximum != null) bounds.push(`${schema.minimum ?? ""}…${schema.maximum ?? ""}`);
+  // A bound that is only the number's sort says nothing to a reader.
+  const most = schema.maximum < 2 ** 32 - 1 ? schema.maximum : null;
+  if (most != null) bounds.push(`${schema.minimum ?? ""}…${most}`);
+  else if (schema.minimum) bounds.push(`at least ${schema.minimum}`);
   if (schema.maxLength != null) bounds.push(`at most ${schema.maxLength}`);
   if (schema.default !== undefined) bounds.push(`default ${JSON.stringify(schema.default)}`);
   if (schema.enum) bounds.push(schema.enum.join(", "));
@@ -177,7 +180,10 @@ class Operation {
     const content = this.operation.requestBody.content["application/json"];
     const examples = Object.values(content.examples ?? {});
     this.body = make("textarea", { "aria-label": "Body", spellcheck: "false" });
-    const put = (example) => (this.body.value = example ? pretty(example.value) : this.operation.requestBody.required ? "{}" : "");
+    const put = (example) => {
+      this.body.value = example ? pretty(example.value) : this.operation.requestBody.required ? "{}" : "";
+      this.body.rows = Math.min(this.body.value.split("\n").length + 1, 24);
+    };
     put(examples[0]);
     const choice = examples.length > 1 && make("select", { "aria-label": "Example", onchange: () => put(examples[choice.selectedIndex]) },
       examples.map((example) => make("option", {}, example.summary)));
@@ -208,7 +214,7 @@ class Operation {
     const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
     const base = this.server?.url ?? location.origin;
     const lines = [`curl -sN${this.method === "GET" ? "" : ` -X ${this.method}`} ${quoted(base + url)}`];
-    for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${name === "authorization" ? "Bearer $KEY" : value}`).replace("$KEY", `'"$KEY"'`)}`);
+    for (const [name, value] of Object.entries(headers)) lines.push(name === "authorization" ? '-H "authorization: Bearer $KEY"' : `-H ${quoted(`${name}: ${value}`)}`);
     if (body) lines.push(`-d ${quoted(body)}`);
     return lines.join(" \\\n  ");
   }
@@ -291,7 +297,7 @@ function show(document_) {
     nav.append(make("strong", {}, tag.name), ...own.map((one) =>
       make("a", { href: `#${one.operation.operationId}`, title: `${one.method} ${one.path}`, onclick: () => reveal(one.operation.operationId) },
         make("span", { class: `method ${one.method}` }, one.method === "DELETE" ? "DEL" : one.method), one.operation.summary)));
-    main.append(make("h2", {}, tag.name), make("p", { class: "note" }, tag.description), ...own.map((one) => one.view()));
+    main.append(make("h2", {}, tag.name), make("p", { class: "note" }, inline(tag.description)), ...own.map((one) => one.view()));
   }
   reveal(location.hash.slice(1) || "createTurn");
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();

@@ -33,6 +33,7 @@ pub(super) struct Operation {
     answers: Vec<(u16, Value)>,
     errors: Vec<ErrorCode>,
     about_turn: bool,
+    links: Map<String, Value>,
 }
 
 /// `GET /path`, its id, and who may call.
@@ -69,6 +70,7 @@ pub(super) fn operation(route: &'static str, id: &'static str, tag: &'static str
         answers: Vec::new(),
         errors: [errors, known, &[E::Internal]].concat(),
         about_turn: false,
+        links: Map::new(),
     }
 }
 
@@ -163,6 +165,15 @@ impl Operation {
         self
     }
 
+    /// Operations that take the id in a good answer's body as this parameter.
+    pub(super) fn leads_to(mut self, parameter: &str, operations: &[&str]) -> Self {
+        for operation in operations {
+            let link = json!({"operationId": operation, "parameters": {parameter: "$response.body#/id"}});
+            self.links.insert((*operation).to_owned(), link);
+        }
+        self
+    }
+
     /// What else can go wrong.
     pub(super) fn fails(mut self, codes: &[ErrorCode]) -> Self {
         self.errors.extend(codes);
@@ -187,6 +198,9 @@ impl Operation {
             }
             if let Some(answer) = answer.as_object_mut() {
                 answer.insert("headers".to_owned(), headers.into());
+                if !self.links.is_empty() {
+                    answer.insert("links".to_owned(), self.links.clone().into());
+                }
             }
             responses.insert(status.to_string(), answer);
         }

@@ -20,7 +20,7 @@ static PAGE: LazyLock<String> =
 /// Only what the page was made of runs, and it talks to nobody but this gateway.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
         source(SCRIPT),
         source(STYLE)

@@ -13,6 +13,17 @@ use crate::routes::messages::{NewMessage, Put};
 use crate::routes::reply::List;
 
 const TAG: &str = "Conversations";
+/// What can be done with a conversation once it is made.
+const OF_ONE: &[&str] = &[
+    "readConversation",
+    "changeConversation",
+    "eraseConversation",
+    "forkConversation",
+    "exportConversation",
+    "syncConversation",
+    "listMessages",
+    "putMessage",
+];
 
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
     [of_all(schemas), of_one(schemas), of_messages(schemas)].into_iter().flatten().collect()
@@ -35,6 +46,7 @@ fn of_all(schemas: &mut Schemas) -> Vec<Operation> {
             .repeatable()
             .body(schemas.asked::<Wanted>())
             .json(201, "The conversation.", schemas.answered::<Conversation>())
+            .leads_to("id", OF_ONE)
             .fails(UPSTREAM)
             .fails(&[
                 E::AssistantNotAllowed,

@@ -62,7 +62,8 @@ fn of_admins(schemas: &mut Schemas) -> Vec<Operation> {
         admin("POST /admin/keys", "createKey")
             .does("Make a key", "It works at once. The answer has its secret, once.")
             .body(schemas.asked::<Wanted>())
-            .json(201, "The key.", schemas.answered::<Shown>()),
+            .json(201, "The key.", schemas.answered::<Shown>())
+            .leads_to("id", &["revokeKey"]),
         admin("DELETE /admin/keys/{id}", "revokeKey")
             .does(
                 "Revoke a key",

@@ -28,6 +28,7 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
             )
             .content(200, "", "text/event-stream", stream.clone())
             .about_turn()
+            .leads_to("turn_id", &["readTurn", "watchTurn", "cancelTurn"])
             .fails(UPSTREAM)
             .fails(&[
                 E::AssistantNotAllowed,
