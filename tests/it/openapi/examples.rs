@@ -37,7 +37,8 @@ impl Names {
 
     /// What begins a text and differs from run to run: how it is shown, and how long it is.
     fn piece(&mut self, text: &str) -> Option<(String, usize)> {
-        for prefix in ["conv_", "turn_", "msg_", "key_", "req_"] {
+        // The last one stands in cursors of messages, which are bound to their conversation.
+        for prefix in ["conv_", "turn_", "msg_", "key_", "req_", "_"] {
             let Some(digits) = text.strip_prefix(prefix).and_then(|rest| rest.get(..32)) else { continue };
             if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 let real = &text[..prefix.len() + 32];
@@ -63,7 +64,9 @@ impl Names {
         }
         let count = self.counts.entry(prefix.to_owned()).or_default();
         *count += 1;
-        let shown = format!("{prefix}01a2000000007000800000000000{count:04x}");
+        // What is shown in place of one id must not stand within what is shown in place of another.
+        let begins = if prefix == "_" { "0c" } else { "01" };
+        let shown = format!("{prefix}{begins}a2000000007000800000000000{count:04x}");
         self.shown.insert(real.to_owned(), shown.clone());
         self.real.insert(shown.clone(), real.to_owned());
         shown

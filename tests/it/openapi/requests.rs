@@ -81,7 +81,7 @@ fn bodies() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
             "/admin/keys",
             vec![
                 json!({"name": "a", "requests_per_minute": 1, "burst": 1, "reserve": {}}),
-                json!({"name": "a", "burst": null, "budgets": [{"per": "day", "tokens": 1, "cost": "0.5", "currency": "RUB"}]}),
+                json!({"name": "a", "burst": null, "assistants": ["docs"], "budgets": [{"per": "day", "tokens": 1, "cost": "0.5", "currency": "RUB"}]}),
             ],
             vec![
                 json!({"name": " "}),

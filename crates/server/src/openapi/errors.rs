@@ -103,7 +103,8 @@ fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
     let status = codes.first().map_or(500, |code| status_of(*code).as_u16());
     header("x-request-id", true);
     header("x-turn-id", about_turn);
-    header("retry-after", codes.iter().any(|code| code.retryable()));
+    // A busy conversation is worth waiting for, though the request as it stands is no error of the moment.
+    header("retry-after", codes.iter().any(|code| code.retryable() || *code == ErrorCode::ConversationBusy));
     header("x-should-retry", status >= 500);
     header("www-authenticate", status == 401);
     header("allow", status == 405);

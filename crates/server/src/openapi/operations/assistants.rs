@@ -48,6 +48,6 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
             )
             .body(schemas.asked::<Wanted>())
             .json(201, "The bearer.", schemas.answered::<Issued>())
-            .fails(&[E::NotPermitted, E::AssistantNotAllowed]),
+            .fails(&[E::NotPermitted, E::AssistantNotAllowed, E::AssistantNotFound]),
     ]
 }
