@@ -1,7 +1,7 @@
 # Switchboard in a container: one static program, no shell, nothing else. docker/README.md tells how to run it.
 #
 #   docker build -t switchboard:0.1.0 .
-#   docker run --rm -p 127.0.0.1:8080:8080 --tmpfs /tmp switchboard:0.1.0 demo --listen 0.0.0.0:8080
+#   docker run --rm -p 127.0.0.1:8080:8080 --tmpfs /tmp switchboard:0.1.0 demo
 #
 # The base is pinned by its tag. For builds that are the same to the byte pin its digest as well:
 #   docker buildx imagetools inspect docker.io/library/rust:1.95.0-slim-bookworm

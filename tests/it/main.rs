@@ -13,6 +13,7 @@
 mod cassette;
 mod config;
 mod crash;
+mod deploy;
 mod engine;
 mod faults;
 mod gateway;
