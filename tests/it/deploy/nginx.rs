@@ -120,7 +120,6 @@ impl Nginx {
         let here = folder.path().display().to_string();
         let config = read("docker/nginx/nginx.conf")
             .replace("/tmp/", &format!("{here}/"))
-            .replace("/etc/nginx/gateways.conf", &format!("{here}/gateways.conf"))
             .replace("listen 8080 ", &format!("listen unix:{here}/socket "))
             .replace("/dev/stdout", "/dev/null")
             .replace("worker_processes auto", "worker_processes 2")
