@@ -184,7 +184,7 @@ fn parameters() -> Value {
         "Last-Event-ID": {
             "name": "Last-Event-ID", "in": "header",
             "description": "The number of the last event that was read; 0 is the start. Goes before `after`.",
-            "schema": {"type": "integer", "format": "uint64", "minimum": 0},
+            "schema": {"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX},
         },
         "limit": {
             "name": "limit", "in": "query", "description": "How many at most.",

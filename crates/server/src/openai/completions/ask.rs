@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::body::whole_given;
 use crate::error::ApiError;
 use crate::openai::said::{self, Said};
 use crate::routes::chats::{check_metadata, user_of};
@@ -27,6 +28,7 @@ pub(crate) struct Wanted {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     /// How many answers: more than one only from a provider of the same dialect.
+    #[serde(default, deserialize_with = "whole_given")]
     #[schemars(range(min = 1))]
     n: Option<u64>,
     /// The end user, for the provider and for lists.
@@ -67,7 +69,7 @@ struct OneMessage {
     /// The tools that the assistant called: for a provider of the same dialect alone.
     tool_calls: Option<Vec<ToolCall>>,
     /// The same, as it was once written.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     function_call: Option<Box<RawValue>>,
 }
 

@@ -142,7 +142,7 @@ fn of_responses(root: Root, schemas: &mut Schemas) -> Vec<Operation> {
             .query(
                 "starting_after",
                 "The `sequence_number` of the last event that was read; from the start when left out.",
-                json!({"type": "integer", "format": "uint64", "minimum": 0}),
+                json!({"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX}),
             )
             .json(200, "The response. With `stream` an event stream.", response.clone())
             .content(200, "", "text/event-stream", stream)
