@@ -142,6 +142,16 @@ CHANGES = {
 
 
 @schemathesis.hook
+def filter_case(context, case):
+    """HTTP lets headers pass that nobody knows. schemathesis means to let them off too, but takes the number in a `Last-Event-ID` beside
+    one for a word, and so for a fault."""
+    data = case.meta.phase.data if case.meta else None
+    place = getattr(getattr(data, "parameter_location", None), "name", None)
+    scenario = getattr(getattr(data, "scenario", None), "name", None)
+    return not (scenario == "OBJECT_UNEXPECTED_PROPERTIES" and place == "HEADER")
+
+
+@schemathesis.hook
 def before_call(context, case, kwargs):
     change = CHANGES.get(case.operation.definition.raw.get("operationId"))
     if change and isinstance(case.body, dict):
