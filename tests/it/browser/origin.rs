@@ -28,14 +28,14 @@ impl Origin {
     pub async fn serve(self, gateway: String, key: &'static str) {
         let session = move || session(gateway.clone(), key);
         let app = Router::new()
-            .route("/", get(|| file("index.html", "text/html; charset=utf-8")))
-            .route("/chat.js", get(|| file("chat.js", "text/javascript; charset=utf-8")))
+            .route("/", get(|| async { file("index.html", "text/html; charset=utf-8") }))
+            .route("/chat.js", get(|| async { file("chat.js", "text/javascript; charset=utf-8") }))
             .route("/session", post(session));
         axum::serve(self.listener, app).await.unwrap();
     }
 }
 
-async fn file(name: &str, media: &'static str) -> Response {
+fn file(name: &str, media: &'static str) -> Response {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/clients/browser");
     let text = std::fs::read_to_string(folder.join(name)).unwrap();
     ([(CONTENT_TYPE, media)], text).into_response()
