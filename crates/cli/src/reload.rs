@@ -11,14 +11,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::Engine;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _, event::AccessKind};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use server::{Reload, Reloaded, Server};
 use tokio::sync::mpsc;
 
-use crate::config::{Built, Config, Drain, LoadError, LogFormat, Observability, Process, Seen};
+use crate::config::{Built, Config, Drain, LoadError, Observability, Process, Seen};
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Some changes nobody tells of: files of a network's, and links in folders above. Looking costs next to nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads the configuration again.
 pub(crate) struct Reloader {
@@ -38,24 +41,36 @@ struct Standing {
     fixed: Fixed,
 }
 
-/// What only a restart changes.
-#[derive(PartialEq, Eq)]
-struct Fixed {
-    server: server::Config,
-    storage: String,
-    cluster: Option<String>,
-    observability: (LogFormat, bool, Option<String>),
-}
+/// What only a restart changes: settings by their names, each with a text that tells whether it is another. Never shown.
+struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
     fn of(config: &Config) -> Self {
-        // The origins of browsers are changed in place.
-        let server = server::Config { cors_origins: Vec::new(), ..config.server.clone() };
-        let cluster = config.cluster.as_ref().map(|url| url.expose_secret().to_owned());
+        let server::Config { listen, admin_listen, body_bytes_max, heartbeat, open, tls, .. } =
+            &config.server;
         let Observability { log_format, log_content, otlp_endpoint } = &config.observability;
-        let endpoint = otlp_endpoint.as_ref().map(|url| url.expose_secret().to_owned());
-        let observability = (*log_format, *log_content, endpoint);
-        Self { server, storage: config.storage.url.expose_secret().to_owned(), cluster, observability }
+        let exposed =
+            |secret: &Option<SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
+        Self(vec![
+            ("server.listen", listen.to_string()),
+            ("server.admin_listen", format!("{admin_listen:?}")),
+            ("server.max_body", body_bytes_max.to_string()),
+            ("server.heartbeat", format!("{heartbeat:?}")),
+            ("server.open", open.to_string()),
+            ("server.tls", format!("{tls:?}")),
+            ("storage.url", config.storage.url.expose_secret().to_owned()),
+            ("storage.retention", format!("{:?}", config.storage.retention)),
+            ("cluster", format!("{:?}", exposed(&config.cluster))),
+            ("observability.log_format", format!("{log_format:?}")),
+            ("observability.log_content", log_content.to_string()),
+            ("observability.otlp_endpoint", format!("{:?}", exposed(otlp_endpoint))),
+        ])
+    }
+
+    /// The names of those that differ.
+    fn changed(&self, now: &Self) -> Vec<&'static str> {
+        let both = self.0.iter().zip(&now.0);
+        both.filter(|(before, now)| before != now).map(|((name, _), _)| *name).collect()
     }
 }
 
@@ -103,16 +118,16 @@ impl Reloader {
             assistants: config.catalog.assistants().count(),
             keys: config.keys.len(),
         };
-        if self.standing().fixed != Fixed::of(&config) {
-            tracing::warn!(
-                "addresses, TLS files' names, limits of requests, the store, the cluster and [observability] change with a restart alone"
-            );
+        let changed = self.standing().fixed.changed(&Fixed::of(&config));
+        if !changed.is_empty() {
+            tracing::warn!(settings = changed.join(", "), "these settings have changed, and need a restart");
         }
         self.engine.set_catalog(Arc::clone(&config.catalog));
         self.engine.set_settings(config.turns);
         if let Some(server) = self.server.get() {
             server.set_keys(config.keys);
             server.set_cors_origins(config.server.cors_origins);
+            // They were good when the configuration was checked, a moment ago.
             if let Err(error) = server.reload_tls() {
                 tracing::error!(%error, "the certificate before stays in use");
             }
@@ -170,7 +185,7 @@ impl Reload for Reloader {
     }
 }
 
-/// Reloads whenever one of the files changes. Ends when the watcher does.
+/// Reloads whenever one of the files changes, for ever.
 pub(crate) async fn watch(reloader: Arc<Reloader>) {
     let (sender, mut changed) = mpsc::channel(1);
     let tell = move |event: notify::Result<Event>| {
@@ -186,10 +201,10 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) {
         }
     };
     let mut watcher = match notify::recommended_watcher(tell) {
-        Ok(watcher) => watcher,
+        Ok(watcher) => Some(watcher),
         Err(error) => {
-            tracing::warn!(%error, "files cannot be watched: SIGHUP reloads the configuration");
-            return;
+            tracing::warn!(%error, "files cannot be watched: they are looked at now and then");
+            None
         }
     };
     let mut folders = Vec::new();
@@ -198,20 +213,28 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) {
         // Folders, not files: editors put a new file in the place of the old, configuration managers a new link.
         for folder in known.iter().map(|seen| folder_of(&seen.path)) {
             if !folders.contains(&folder) {
-                if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                    tracing::warn!(%error, folder = %folder.display(), "cannot be watched: SIGHUP reloads the configuration");
+                let watched =
+                    watcher.as_mut().map(|watcher| watcher.watch(&folder, RecursiveMode::NonRecursive));
+                if let Some(Err(error)) = watched {
+                    tracing::warn!(%error, folder = %folder.display(), "cannot be watched: it is looked at now and then");
                 }
                 folders.push(folder);
             }
         }
-        // Looked at before waiting: a file may have changed since it was read. Other files in the same folders mean nothing.
-        let now: Vec<Seen> = known.iter().map(|seen| Seen::now(&seen.path)).collect();
+        // Looked at before waiting: a file may have changed since it was read. Other files in the same folders (a database writes
+        // all the time) cost a look at what the file system says of ours.
+        let now: Vec<Seen> = known.iter().map(Seen::again).collect();
         if now == known {
-            if changed.recv().await.is_none() {
-                return;
+            known = now;
+            match tokio::time::timeout(LOOK_EVERY, changed.recv()).await {
+                Ok(Some(())) => {
+                    tokio::time::sleep(SETTLE).await;
+                    let _ = changed.try_recv();
+                }
+                // Nobody tells: the watcher could not be made.
+                Ok(None) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(_) => {}
             }
-            tokio::time::sleep(SETTLE).await;
-            let _ = changed.try_recv();
             continue;
         }
         // What came of it is in the log.

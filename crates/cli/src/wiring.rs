@@ -20,7 +20,7 @@ use crate::config::{Config, Storage};
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
-use crate::{tasks, traces};
+use crate::{files, tasks, traces};
 
 /// How long connections have to close once nothing runs any more.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -87,10 +87,13 @@ impl Gateway {
             tracing::warn!(turns = settled, "turns that ran when the process before ended were settled");
         }
         let reloader = Arc::new(Reloader::new(file, engine.clone(), &config));
+        let files = files::raise();
+        let connections_max = files::clients(files, config.server.connections_max);
+        tracing::info!(files, connections = connections_max, "so many clients can be connected at once");
         let server = Server::new(
             engine.clone(),
             maintenance,
-            server::Config { open, ..config.server },
+            server::Config { open, connections_max, ..config.server },
             config.keys,
             Arc::clone(&reloader) as _,
             tasks.clone(),
