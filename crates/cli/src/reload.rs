@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat::Maintenance;
 use engine::Engine;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _, event::AccessKind};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -16,6 +17,7 @@ use server::{Reload, Reloaded, Server};
 use tokio::sync::mpsc;
 
 use crate::config::{Built, Config, Drain, LoadError, Observability, Process, Seen};
+use crate::wiring;
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -23,10 +25,14 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Some changes nobody tells of: files of a network's, and links in folders above. Looking costs next to nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often a file is read that changes while it is read.
+const READINGS_MAX: u32 = 5;
+
 /// Reads the configuration again.
 pub(crate) struct Reloader {
     file: PathBuf,
     engine: Engine,
+    maintenance: Arc<dyn Maintenance>,
     server: OnceLock<Server>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
@@ -81,7 +87,12 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    pub(crate) fn new(file: &Path, engine: Engine, config: &Config) -> Self {
+    pub(crate) fn new(
+        file: &Path,
+        engine: Engine,
+        maintenance: Arc<dyn Maintenance>,
+        config: &Config,
+    ) -> Self {
         let standing = Standing {
             built: config.built.clone(),
             files: config.files.clone(),
@@ -92,6 +103,7 @@ impl Reloader {
         Self {
             file: file.to_owned(),
             engine,
+            maintenance,
             server: OnceLock::new(),
             turn: tokio::sync::Mutex::new(()),
             standing: Mutex::new(standing),
@@ -146,10 +158,13 @@ impl Reload for Reloader {
         let _turn = self.turn.lock().await;
         let (file, before) = (self.file.clone(), self.standing().built.clone());
         // Reads files and makes clients: not work for a thread that serves requests.
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&file, &Process, &before)).await;
+        let loaded = tokio::task::spawn_blocking(move || load_settled(&file, &before)).await;
         let outcome = match loaded {
-            Ok(Ok(config)) => Ok(self.apply(config)),
-            Ok(Err(error)) => Err(error),
+            Ok(Ok(config)) => match wiring::opens_without_key(&config, self.maintenance.as_ref()).await {
+                Ok(_) => Ok(self.apply(config)),
+                Err(error) => Err(Refused::Nobody(error)),
+            },
+            Ok(Err(error)) => Err(Refused::Load(error)),
             Err(_) => return Err("the configuration could not be read".to_owned()),
         };
         let word = if outcome.is_ok() { "ok" } else { "failed" };
@@ -166,23 +181,55 @@ impl Reload for Reloader {
                 Ok(reloaded)
             }
             Err(error) => {
-                if let LoadError::Invalid(invalid) = &error {
-                    for problem in &invalid.0 {
-                        let (file, line, key) = (&problem.file, problem.line, &problem.key);
-                        tracing::error!(
-                            file,
-                            line,
-                            key,
-                            problem = problem.message,
-                            "wrong in the configuration"
-                        );
-                    }
-                }
+                error.tell();
                 tracing::error!("the configuration has problems: the one before stays in force");
                 Err(error.to_string())
             }
         }
     }
+}
+
+/// Why a configuration is not put in force.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// It is wrong.
+    #[error(transparent)]
+    Load(LoadError),
+    /// It lets nobody in.
+    #[error(transparent)]
+    Nobody(anyhow::Error),
+}
+
+impl Refused {
+    /// Into the log, a line for each problem.
+    fn tell(&self) {
+        match self {
+            Self::Load(LoadError::Invalid(invalid)) => {
+                for problem in &invalid.0 {
+                    let (file, line, key) = (&problem.file, problem.line, &problem.key);
+                    let problem = &problem.message;
+                    tracing::error!(file, line, key, problem, "wrong in the configuration");
+                }
+            }
+            Self::Load(error) => tracing::error!(%error, "the configuration cannot be read"),
+            Self::Nobody(error) => tracing::error!(%error, "the configuration lets nobody in"),
+        }
+    }
+}
+
+/// Reads the file until it is the same before and after: who writes it in place is caught in the middle now and then, and what stands
+/// there then may well be a configuration, only another one.
+fn load_settled(file: &Path, before: &[Built]) -> Result<Config, LoadError> {
+    let mut seen = Seen::now(file);
+    for _ in 1..READINGS_MAX {
+        let loaded = Config::load(file, &Process, before);
+        let now = Seen::now(file);
+        if now == seen {
+            return loaded;
+        }
+        seen = now;
+    }
+    Config::load(file, &Process, before)
 }
 
 /// Reloads whenever one of the files changes, for ever.
