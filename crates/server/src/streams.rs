@@ -197,3 +197,64 @@ impl http_body::Body for Pieces {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    async fn piece(body: &mut Pieces) -> usize {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+        frame.unwrap().unwrap().into_data().unwrap().len()
+    }
+
+    /// How long a stream is let live.
+    async fn life(stream: impl Future<Output = ()>) -> Duration {
+        let began = Instant::now();
+        watched(stream, WITHIN).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_a_piece_now_and_then_is_let_live() {
+        let body = Body::from(vec![0; PIECE_BYTES_MAX * 3 + 1]);
+        let slowly = async {
+            let mut body = Pieces::new(body);
+            for expected in [PIECE_BYTES_MAX, PIECE_BYTES_MAX, PIECE_BYTES_MAX, 1] {
+                assert!(!body.is_end_stream());
+                assert_eq!(piece(&mut body).await, expected);
+                sleep(WITHIN * 9 / 10).await;
+            }
+            assert!(body.is_end_stream());
+        };
+        assert_eq!(life(slowly).await, WITHIN * 9 / 10 * 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_is_let_live_no_longer_than_so() {
+        let stuck = async {
+            let mut body = Pieces::new(Body::from(vec![0; PIECE_BYTES_MAX * 2]));
+            piece(&mut body).await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(life(stuck).await, WITHIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_us_may_wait() {
+        let patient = async {
+            ours(sleep(WITHIN * 10)).await;
+            let late = futures_util::stream::once(async {
+                sleep(WITHIN * 10).await;
+                Ok::<_, std::convert::Infallible>(Bytes::from_static(b"late"))
+            });
+            let mut body = Pieces::new(Body::from_stream(Box::pin(late)));
+            assert_eq!(piece(&mut body).await, 4);
+        };
+        assert_eq!(life(patient).await, WITHIN * 20);
+    }
+}

@@ -297,17 +297,18 @@ async fn readers_of_a_revoked_key_are_cut_off_and_the_turn_goes_on() {
 
 #[tokio::test]
 async fn a_head_of_a_stream_is_no_reader() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"assistant": "support", "message": "hi", "stream": true}).to_string();
+    let left = gateway.open(request(Method::POST, "/v1/chat", KEY, body)).await;
+    let turn = left.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    let response = turn.replace("turn_", "resp_");
+    let call = calls.recv().await.unwrap();
+    // Nobody reads it any more, and from now on a turn ends with its last reader.
+    drop(left);
     let settings =
         engine::Settings { on_disconnect: engine::OnDisconnect::Cancel, ..engine::Settings::default() };
-    let gateway = Gateway::kept(Plan { settings, ..Plan::default() }).await;
-    let mut calls = gateway.script.by_hand();
-    // In the background: nobody reads it, and yet it runs on.
-    let body = json!({"model": "support", "input": "hi", "background": true}).to_string();
-    let accepted = gateway.send(request(Method::POST, "/v1/responses", KEY, body)).await;
-    let response = accepted.json()["id"].as_str().unwrap().to_owned();
-    let turn = response.replace("resp_", "turn_");
-    let call = calls.recv().await.unwrap();
-    call.say("one");
+    gateway.engine.set_settings(settings);
     for path in [format!("/v1/chat/{turn}/events"), format!("/v1/responses/{response}?stream=true")] {
         let head = gateway.open(request(Method::HEAD, &path, KEY, "")).await;
         assert_eq!(
@@ -317,20 +318,19 @@ async fn a_head_of_a_stream_is_no_reader() {
         assert_eq!(head.headers()["x-turn-id"], turn.as_str());
         assert_eq!(whole(head).await.text, "", "{path}");
     }
-    let kept = json!({"assistant": "support", "message": "hi", "stream": true});
-    // A turn that one reads goes on when another only looks whether it is there, …
-    let read = gateway.open(request(Method::POST, "/v1/chat", KEY, kept.to_string())).await;
-    let second = calls.recv().await.unwrap();
-    let id = read.headers()["x-turn-id"].to_str().unwrap().to_owned();
-    let head = gateway.open(request(Method::HEAD, &format!("/v1/chat/{id}/events"), KEY, "")).await;
-    drop(head);
-    assert!(!second.pieces.is_closed());
-    second.say("x");
-    second.end();
-    assert_eq!(whole(read).await.events().last().unwrap().1, "turn.completed");
-    // … and of an ended one a head says what a reader would be told.
-    let head = gateway.open(request(Method::HEAD, &format!("/v1/chat/{id}/events?after=3"), KEY, "")).await;
-    assert_eq!(head.status(), 204);
-    assert!(!call.pieces.is_closed());
+    call.say("to the end");
     call.end();
+    let ended = loop {
+        let turn = gateway.get(&format!("/v1/chat/{turn}")).await.json();
+        if turn["status"] != "in_progress" {
+            break turn;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&ended["status"], &ended["message"]["text"]), (&json!("completed"), &json!("to the end")));
+    // Of an ended one a head says what a reader would be told.
+    for (after, status) in [("3", 204), ("99", 400)] {
+        let path = format!("/v1/chat/{turn}/events?after={after}");
+        assert_eq!(gateway.open(request(Method::HEAD, &path, KEY, "")).await.status(), status);
+    }
 }
