@@ -14,6 +14,7 @@ mod browser;
 mod cassette;
 mod config;
 mod crash;
+mod deploy;
 mod engine;
 mod faults;
 mod gateway;
