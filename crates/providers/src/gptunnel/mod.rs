@@ -146,7 +146,7 @@ impl Provider for Gptunnel {
         let outgoing = Outgoing { headers: self.headers(), ..call.outgoing };
         let (judge, text_mode) = (self.link.judge().clone(), self.config.text_mode);
         let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
-            Box::new(decode::Answer::new(judge, text_mode))
+            Box::new(decode::Answer::new(judge.clone(), text_mode))
         };
         self.link.answer(&request, outgoing, Repeat::Harmless, first, decoder).await
     }

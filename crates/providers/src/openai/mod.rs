@@ -134,7 +134,7 @@ impl Provider for Openai {
         let outgoing = Outgoing { headers: self.headers(), ..outgoing };
         let (judge, text_mode, stream) = (self.link.judge().clone(), self.config.text_mode, request.stream);
         let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
-            Box::new(decode::Answer::new(judge, text_mode, stream, passed_through))
+            Box::new(decode::Answer::new(judge.clone(), text_mode, stream, passed_through))
         };
         self.link.answer(&request, outgoing, Repeat::Always, Vec::new(), decoder).await
     }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chat::{Capabilities, Memory, Offer, PieceStream, Provider, ProviderError, ProviderStatus, Request};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use upstream::{Repeat, Upstream};
@@ -171,9 +172,12 @@ impl Provider for Unleash {
             HistoryMode::Replay => Threads::Named,
             HistoryMode::Thread => Threads::Kept,
         };
-        let transcript = Transcript::new(self.config.text_mode, u64::from(self.config.first_index));
-        let decode = Decode::new(self.link.judge().clone(), transcript, threads);
-        self.link.answer(&request, outgoing, repeat, Vec::new(), |_| Box::new(decode)).await
+        let (judge, text_mode) = (self.link.judge().clone(), self.config.text_mode);
+        let first_index = u64::from(self.config.first_index);
+        let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
+            Box::new(Decode::new(judge.clone(), Transcript::new(text_mode, first_index), threads))
+        };
+        self.link.answer(&request, outgoing, repeat, Vec::new(), decoder).await
     }
 
     fn status(&self) -> ProviderStatus {
