@@ -69,6 +69,16 @@ async fn only_a_call_without_effect_is_sent_again_after_a_reset() {
     };
     assert_eq!(calls("openai").await, 3);
     assert_eq!(calls("gptunnel").await, 1);
+    // A call that begins a thread leaves one behind that nobody knows of; a call in a thread is remembered there.
+    for (mode, begins, goes_on) in [("replay", 3, 3), ("thread", 3, 1)] {
+        let settings = format!("api_key = 'test-key'\nhistory_mode = '{mode}'");
+        for transport in [Transport::Resets, Transport::Breaks] {
+            let (calls, _) = cassette::ask_transport("unleash", &settings, true, transport).await;
+            assert_eq!(calls, begins, "{mode}: {transport:?}");
+            let calls = cassette::ask_transport_in_thread("unleash", &settings, transport).await;
+            assert_eq!(calls, goes_on, "{mode}: {transport:?}");
+        }
+    }
 }
 
 /// A provider that says in a 200 that it is busy is asked again, like one that says so with its status.

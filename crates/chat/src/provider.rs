@@ -527,9 +527,6 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
         None
     }
 
-    /// Whether this call has no effect to repeat there: it may be sent again whatever became of the first.
-    fn repeatable(&self, request: &Request) -> bool;
-
     /// Starts answering; resolves once the service has accepted the call, not once it is done. Dropping the stream abandons it.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Piece, ProviderError};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tower::util::service_fn;
 
@@ -214,6 +214,8 @@ pub(crate) enum Transport {
     Hangs,
     /// It breaks.
     Resets,
+    /// It answers 200, and breaks before there is text.
+    Breaks,
     /// It answers 200 with this body.
     Says(&'static str),
 }
@@ -225,6 +227,20 @@ pub(crate) async fn ask_transport(
     stream: bool,
     transport: Transport,
 ) -> (usize, Option<ProviderError>) {
+    ask_transport_in(kind, settings, asked::Answer::plain(stream), transport).await
+}
+
+/// The same with a question in a thread of the provider's.
+pub(crate) async fn ask_transport_in_thread(kind: &str, settings: &str, transport: Transport) -> usize {
+    ask_transport_in(kind, settings, asked::Answer::in_thread(), transport).await.0
+}
+
+async fn ask_transport_in(
+    kind: &str,
+    settings: &str,
+    question: asked::Answer,
+    transport: Transport,
+) -> (usize, Option<ProviderError>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let client = upstream::Client::new(service_fn(move |_: http::Request<Bytes>| {
@@ -233,6 +249,14 @@ pub(crate) async fn ask_transport(
             match transport {
                 Transport::Hangs => std::future::pending().await,
                 Transport::Resets => Err(upstream::Failure::Broken),
+                Transport::Breaks => {
+                    let begun = Ok(Bytes::from_static(b": hello\n\n"));
+                    let body = stream::iter([begun, Err(upstream::Failure::Broken)]);
+                    let mut response = http::Response::new(upstream::Body::new(body));
+                    let events = http::HeaderValue::from_static("text/event-stream");
+                    response.headers_mut().insert(http::header::CONTENT_TYPE, events);
+                    Ok(response)
+                }
                 Transport::Says(body) => {
                     let body = stream::iter([Ok(Bytes::from_static(body.as_bytes()))]);
                     Ok(http::Response::new(upstream::Body::new(body)))
@@ -245,8 +269,15 @@ pub(crate) async fn ask_transport(
     let upstream = upstream::Upstream::with_client(config, client).unwrap();
     let context = providers::Context { secrets: Arc::new([]), reply_bytes_max: 1024 };
     let provider = providers::build(kind, settings.parse().unwrap(), upstream, context).unwrap();
-    let request = asked::Answer::plain(stream).request();
-    let error = provider.answer(request).await.err();
+    let answer = provider.answer(question.request()).await;
+    let error = match answer {
+        Ok(pieces) => {
+            // Read to its end: an answer can be asked for again while it has said nothing.
+            let _: Vec<_> = pieces.collect().await;
+            None
+        }
+        Err(error) => Some(error),
+    };
     (calls.load(Ordering::Relaxed), error)
 }
 

@@ -79,10 +79,6 @@ impl Provider for Script {
         Memory::Replay
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        true
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         if let Some(error) = self.failure.lock().unwrap().clone() {
             return Err(error);

@@ -115,10 +115,6 @@ impl Provider for Gigachat {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let conversation = thread.unwrap_or_else(|| Uuid::new_v4().to_string());

@@ -131,10 +131,6 @@ impl Provider for MyGptAssistants {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let (outgoing, first) = encode::question(&self.config, &request)?;
         let (judge, mode) = (self.link.judge().clone(), self.config.text_mode);

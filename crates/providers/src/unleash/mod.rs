@@ -156,18 +156,15 @@ impl Provider for Unleash {
         self.config.account == Some(Account::User)
     }
 
-    /// A replay leaves nothing behind that another call would meet; a thread does.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, request: &Request) -> bool {
-        self.config.history_mode == HistoryMode::Replay || request.thread.is_none()
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let outgoing = encode::question(&self.config, &request)?;
-        let repeat = if self.repeatable(&request) { Repeat::Always } else { Repeat::Harmless };
+        // A replay leaves nothing behind that another call would meet; a thread does.
+        let is_replay = self.config.history_mode == HistoryMode::Replay || request.thread.is_none();
+        let repeat = if is_replay { Repeat::Always } else { Repeat::Harmless };
         let threads = match self.config.history_mode {
             HistoryMode::Replay => Threads::Named,
             HistoryMode::Thread => Threads::Kept,
