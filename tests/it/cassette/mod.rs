@@ -214,8 +214,8 @@ pub(crate) enum Transport {
     Hangs,
     /// It breaks.
     Resets,
-    /// It answers 200, and breaks before there is text.
-    Breaks,
+    /// It answers 200 with these events, and breaks.
+    Begins(&'static str),
     /// It answers 200 with this body.
     Says(&'static str),
 }
@@ -227,20 +227,18 @@ pub(crate) async fn ask_transport(
     stream: bool,
     transport: Transport,
 ) -> (usize, Option<ProviderError>) {
-    ask_transport_in(kind, settings, asked::Answer::plain(stream), transport).await
+    let question = serde_json::json!({ "upstream_id": "a", "message": "Hi", "stream": stream });
+    ask_transport_this(kind, settings, question, transport).await
 }
 
-/// The same with a question in a thread of the provider's.
-pub(crate) async fn ask_transport_in_thread(kind: &str, settings: &str, transport: Transport) -> usize {
-    ask_transport_in(kind, settings, asked::Answer::in_thread(), transport).await.0
-}
-
-async fn ask_transport_in(
+/// The same with this question, as `request.json` of a cassette has it.
+pub(crate) async fn ask_transport_this(
     kind: &str,
     settings: &str,
-    question: asked::Answer,
+    question: serde_json::Value,
     transport: Transport,
 ) -> (usize, Option<ProviderError>) {
+    let question: asked::Answer = serde_json::from_value(question).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let client = upstream::Client::new(service_fn(move |_: http::Request<Bytes>| {
@@ -249,8 +247,8 @@ async fn ask_transport_in(
             match transport {
                 Transport::Hangs => std::future::pending().await,
                 Transport::Resets => Err(upstream::Failure::Broken),
-                Transport::Breaks => {
-                    let begun = Ok(Bytes::from_static(b": hello\n\n"));
+                Transport::Begins(events) => {
+                    let begun = Ok(Bytes::from_static(events.as_bytes()));
                     let body = stream::iter([begun, Err(upstream::Failure::Broken)]);
                     let mut response = http::Response::new(upstream::Body::new(body));
                     let events = http::HeaderValue::from_static("text/event-stream");

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use http::StatusCode;
-use upstream::{Cause, Failure, Lost, Repeat, Upstream, Verdict};
+use tokio::sync::Semaphore;
+use upstream::{Cause, Failure, Lost, Observer, Repeat, Retried, Upstream, Verdict};
 
-use super::{MINUTE, Note, Notes, answer, answer_with, call, config, scripted, seconds, text};
+use super::{MINUTE, Note, Notes, Sent, answer, answer_with, call, config, scripted, seconds, text};
 
 /// How often a call is sent whose answers are all lost in this way.
 async fn sent(lost: Lost, repeat: Repeat, ambiguous: bool) -> usize {
@@ -114,4 +116,49 @@ async fn what_is_not_let_through_again_was_not_sent() {
     assert_eq!(upstream.status().breaker, "open");
     assert!(upstream.again(&answered, Lost::Broke).await.is_none());
     assert_eq!(sent.count(), 1);
+}
+
+/// Has noted nothing until it is told so.
+#[derive(Debug)]
+struct Slow(Arc<Semaphore>);
+
+impl Observer for Slow {
+    fn began(&self) {}
+
+    fn failed(&self, _: Retried) {}
+
+    fn noted(&self) -> BoxFuture<'static, ()> {
+        let noted = self.0.clone();
+        async move { drop(noted.acquire().await) }.boxed()
+    }
+}
+
+/// That a call which was sent once is sent again when its observer has noted it, and not before.
+async fn waits_for_its_note(sent: &Sent, noted: &Semaphore, call: impl Future) {
+    let mut call = std::pin::pin!(call);
+    // Far beyond every pause.
+    assert!(tokio::time::timeout(seconds(30), &mut call).await.is_err());
+    assert_eq!(sent.count(), 1);
+    noted.close();
+    call.await;
+    assert_eq!(sent.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_attempt_waits_until_the_last_one_is_noted() {
+    let watched = || {
+        let noted = Arc::new(Semaphore::new(0));
+        let mut call = call(15 * MINUTE);
+        call.repeat = Repeat::Always;
+        call.observer = Some(Arc::new(Slow(noted.clone())));
+        (noted, call)
+    };
+    let (upstream, sent) = scripted(config(), |number| answer(if number == 0 { 503 } else { 200 }, "a"));
+    let (noted, call) = watched();
+    waits_for_its_note(&sent, &noted, upstream.send(call)).await;
+
+    let (upstream, sent) = scripted(config(), |_| answer(200, "a"));
+    let (noted, call) = watched();
+    let answered = upstream.send(call).await.unwrap().answered().unwrap();
+    waits_for_its_note(&sent, &noted, upstream.again(&answered, Lost::Broke)).await;
 }
