@@ -179,6 +179,44 @@ async fn every_fault(letter: char) {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What a provider asks for, and how long that is at the least. A reset in whole seconds is up to one second nearer.
+const WAITS: [(&str, u64); 4] = [
+    ("fault-429-retry-after-1", 1_000),
+    ("fault-503-retry-after-1", 1_000),
+    ("fault-429-reset-2", 1_000),
+    ("fault-429-reset-ms-2", 1_990),
+];
+
+#[tokio::test]
+async fn what_any_provider_asks_for_is_waited_also_where_there_is_a_fallback() {
+    let stage = Stage::open().await;
+    let mut cast = vec![Cast::new("second", "openai", "sim-model")];
+    let mut plays = Vec::new();
+    for (letter, (fault, least)) in ALL.chars().flat_map(|letter| WAITS.map(|wait| (letter, wait))) {
+        for fallback in [&[][..], &["second"]] {
+            let id = format!("{fault}-times-1~{letter}{}", fallback.len());
+            // Names stand as long as the program everywhere else.
+            let name: &'static str = id.replace('~', "-").to_lowercase().leak();
+            // One with a past might be in its pause already.
+            let asked = Cast::new(name, kind(letter), &id).falls_back(fallback);
+            cast.push(Cast { new: true, ..asked });
+            plays.push((name, id, least));
+        }
+    }
+    stage.cast(&cast);
+    // All at once: it is time that passes.
+    let stage = &stage;
+    let turns = plays.iter().map(|(name, id, least)| async move {
+        let told = stage.chat(json!({"assistant": name, "message": "Hello", "stream": true})).await;
+        assert_eq!((told.status(), &told.turn["assistant"]), ("completed", &json!(name)), "{id}");
+        let calls = stage.calls(id);
+        assert_eq!((calls.len(), told.attempts().len()), (2, 1), "{id}");
+        let waited = calls[1].received_ms - calls[0].received_ms;
+        assert!(waited >= *least, "{id}: {waited} ms");
+    });
+    futures_util::future::join_all(turns).await;
+}
+
 #[test]
 fn the_table_is_for_all() {
     let named: Vec<_> = ALL.chars().map(kind).collect();
