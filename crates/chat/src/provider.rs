@@ -403,6 +403,10 @@ pub trait AttemptObserver: Send + Sync + fmt::Debug {
     fn noted(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// Whether the attempt under way is dropped because it gave no text in time.
+    fn gave_up(&self) -> bool {
+        false
+    }
     /// Headers for the request of the attempt that began last, by which the provider may go on with the caller's trace (W3C trace
     /// context). None, unless traces are kept.
     fn trace_headers(&self) -> Vec<(&'static str, String)> {

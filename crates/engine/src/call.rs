@@ -67,6 +67,8 @@ struct ReportState {
     sent: u32,
     /// The 2xx status of the one under way, once its head has come.
     status: Option<u16>,
+    /// The one under way gave no text in time.
+    gave_up: bool,
     /// How many notes were asked for: one before each sending, but none before the turn's first.
     notes: u32,
     /// The span of the one under way.
@@ -92,6 +94,7 @@ impl AttemptObserver for Reports {
             state.restarted = true;
             state.told = false;
             state.status = None;
+            state.gave_up = false;
             state.sent = state.sent.saturating_add(1);
             state.span = Some(self.watch.attempt(state.sent));
         });
@@ -116,6 +119,10 @@ impl AttemptObserver for Reports {
         self.watch.ended(span, report.failure.code().as_str(), report.status, None);
         self.with(|state| state.failed.push(report));
         self.news.notify_one();
+    }
+
+    fn gave_up(&self) -> bool {
+        self.with(|state| state.gave_up)
     }
 
     fn noted(&self) -> BoxFuture<'static, ()> {
@@ -302,6 +309,8 @@ impl Call {
                 Some(sleep) => sleep.await,
                 None => std::future::pending().await,
             }
+            self.reports.with(|state| state.gave_up = true);
+            Step::Failed(Failure::TimedOut(Clock::FirstText).into())
         };
         match &mut self.state {
             State::Starting(starting) => tokio::select! {
@@ -314,7 +323,7 @@ impl Call {
                     Err(error) => Some(Step::Failed(error)),
                 },
                 () = self.reports.news.notified() => None,
-                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+                step = first_text => Some(step),
             },
             State::Streaming(stream) => tokio::select! {
                 biased;
@@ -326,7 +335,7 @@ impl Call {
                     None => Step::Failed(Failure::Protocol.into()),
                 }),
                 () = self.reports.news.notified() => None,
-                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+                step = first_text => Some(step),
             },
             State::Over => Some(Step::Failed(Failure::Protocol.into())),
         }

@@ -229,6 +229,10 @@ impl upstream::Observer for Bridge {
         self.observer.answered(status.as_u16());
     }
 
+    fn gave_up(&self) -> bool {
+        self.observer.gave_up()
+    }
+
     fn noted(&self) -> BoxFuture<'static, ()> {
         self.observer.noted()
     }

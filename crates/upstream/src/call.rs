@@ -73,6 +73,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn noted(&self) -> BoxFuture<'static, ()> {
         std::future::ready(()).boxed()
     }
+    /// Whether the attempt under way is dropped because it was silent for longer than its caller waits: then it has failed. Otherwise
+    /// the caller went away, which says nothing of the upstream.
+    fn gave_up(&self) -> bool {
+        false
+    }
     /// Headers for the request of the attempt that began last, by which the upstream may go on with the caller's trace (W3C trace
     /// context). None, unless traces are kept.
     fn trace_headers(&self) -> Vec<(&'static str, String)> {
@@ -210,6 +215,13 @@ impl Body {
     /// Holds a place until it ends.
     pub(crate) fn hold(&mut self, place: Place) {
         self.place = Some(place).filter(|_| !self.ended);
+    }
+
+    /// Ends it before its end: its reader found in it what it really is, beyond what a classifier can see of it.
+    pub fn found(mut self, verdict: Verdict) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.settle_verdict(verdict);
+        }
     }
 
     /// Tells the breaker how it ends.

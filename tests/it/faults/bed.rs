@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{ConversationStore, Maintenance, Turn};
-use engine::{Ask, Assistant, Catalog, Clocks, Engine, ProviderEntry, Refused, Settings};
+use engine::{Ask, Assistant, Catalog, Clocks, Engine, OnDisconnect, ProviderEntry, Refused, Settings};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Response};
 use tokio::time::Instant;
@@ -28,10 +28,14 @@ pub enum Does {
     Reset,
     /// Nothing comes.
     Hang,
+    /// The stream is silent after its head.
+    Silent,
     /// The stream breaks after its head, before its text.
     BreakBeforeText,
     /// The stream breaks in the middle of its text.
     BreakInText,
+    /// The stream says, before its text, that the provider has failed.
+    Confess,
 }
 
 /// The calls of a provider: when each came, since the bed was made, and what was done with it.
@@ -122,6 +126,7 @@ impl Part {
 async fn play(does: Does) -> Result<Response<Body>, Failure> {
     let role = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
     let text = r#"data: {"choices":[{"index":0,"delta":{"content":"ok"}}]}"#;
+    let error = r#"data: {"error":{"message":"Sorry","type":"server_error"}}"#;
     let said = |frames: &[&str], end: Option<Failure>| {
         let frames = frames.iter().map(|frame| Ok(Bytes::from(format!("{frame}\n\n"))));
         let items: Vec<_> = frames.chain(end.map(Err)).collect();
@@ -133,6 +138,12 @@ async fn play(does: Does) -> Result<Response<Body>, Failure> {
         Does::Answer => said(&[role, text, "data: [DONE]"], None),
         Does::BreakBeforeText => said(&[role], Some(Failure::Broken)),
         Does::BreakInText => said(&[role, text], Some(Failure::Broken)),
+        Does::Silent => {
+            let mut response = Response::new(Body::new(stream::pending()));
+            response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+            Ok(response)
+        }
+        Does::Confess => said(&[role, error], None),
         Does::Unreachable => Err(Failure::Unreachable),
         Does::Reset => Err(Failure::Broken),
         Does::Hang => std::future::pending().await,
@@ -172,7 +183,8 @@ impl Bed {
         let catalog = Catalog::new(entries, assistants.collect()).unwrap();
         let engine = Engine::new(
             Arc::new(catalog),
-            Settings::default(),
+            // Who leaves takes the turn along.
+            Settings { on_disconnect: OnDisconnect::Cancel, ..Settings::default() },
             Arc::clone(&store) as Arc<dyn ConversationStore>,
             store as Arc<dyn Maintenance>,
             TaskTracker::new(),
@@ -180,7 +192,7 @@ impl Bed {
         Self { engine }
     }
 
-    /// A turn, to its end.
+    /// A turn, to its end; cancelled when nobody waits for it any more.
     ///
     /// # Errors
     /// It was refused before acceptance.

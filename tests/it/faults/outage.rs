@@ -59,7 +59,7 @@ async fn a_provider_that_is_down_is_not_asked_and_the_refusal_names_it() {
             Cast::new("f", "openai", &id).over(way).falls_back(&["b"]),
             Cast::new("b", "gptunnel", "ai08158128"),
         ]);
-        let ask = |assistant, number: usize| json!({"assistant": assistant, "message": "Hi", "stream": number % 2 == 0, "store": false});
+        let ask = |assistant, number: usize| json!({"assistant": assistant, "message": "Hi", "stream": number.is_multiple_of(2), "store": false});
         let mut refused = 0;
         for number in 0..100 {
             let answer = stage.gateway.post("/v1/chat", ask("a", number)).await;
@@ -147,6 +147,7 @@ fn down(number: usize) -> Does {
         Does::Unreachable,
         Does::BreakBeforeText,
         Does::BreakInText,
+        Does::Confess,
         Does::Hang,
     ];
     ways[number % ways.len()]
@@ -259,4 +260,54 @@ async fn a_slow_provider_holds_no_other_ones_turns_up() {
     assert!(elapsed <= Duration::from_millis(1), "{elapsed:?}");
     assert!(slow.iter().all(|(_, turn)| turn.as_ref().unwrap().status == TurnStatus::Failed));
     assert_eq!(parts[0].calls.count(), 500);
+}
+
+#[tokio::test]
+async fn a_failure_now_and_then_among_what_goes_well_opens_no_breaker() {
+    let mut parts = Vec::new();
+    let bed = Bed::new(|| {
+        let now_and_then =
+            |_, number: usize| if number.is_multiple_of(20) { Does::Reset } else { Does::Answer };
+        parts.push(Arc::new(Part::new(config("main"), &[], now_and_then)));
+        parts.clone()
+    });
+    let turns = bed.await.turns("main", 1_000, Duration::from_millis(20)).await;
+    assert_eq!(answered(&turns).len(), 1);
+    assert_eq!(parts[0].breaker(), "closed");
+}
+
+#[tokio::test]
+async fn a_provider_that_says_in_its_stream_that_it_fails_is_down_as_well() {
+    let mut parts = Vec::new();
+    let bed = Bed::new(|| {
+        parts.push(Arc::new(Part::new(config("main"), &["backup"], |_, _| Does::Confess)));
+        parts.push(Arc::new(Part::new(config("backup"), &[], |_, _| Does::Answer)));
+        parts.clone()
+    });
+    let turns = bed.await.turns("main", 50, Duration::from_millis(20)).await;
+    assert_eq!(answered(&turns), BTreeSet::from(["backup".to_owned()]));
+    assert_eq!(parts[0].breaker(), "open");
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_no_text_in_time_is_down_and_one_that_is_left_is_not() {
+    let mut parts = Vec::new();
+    let bed = Bed::new(|| {
+        parts.push(Arc::new(Part::new(config("main"), &["backup"], |_, _| Does::Silent)));
+        parts.push(Arc::new(Part::new(config("backup"), &[], |_, _| Does::Answer)));
+        parts.clone()
+    });
+    let bed = bed.await;
+    // Readers who leave say nothing of the provider, however many they are.
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(seconds(100), bed.turn("main")).await.is_err());
+    }
+    assert_eq!((parts[0].calls.count(), parts[0].breaker()), (20, "closed"));
+    let turns = bed.turns("main", 20, Duration::ZERO).await;
+    assert_eq!(answered(&turns), BTreeSet::from(["backup".to_owned()]));
+    assert_eq!((parts[0].calls.count(), parts[0].breaker()), (40, "open"));
+    // From then on nobody waits for it.
+    let began = Instant::now();
+    assert_eq!(bed.turn("main").await.unwrap().assistant.as_str(), "backup");
+    assert_eq!(began.elapsed(), seconds(0));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
 use futures_util::{StreamExt, stream};
-use upstream::{Body, Response};
+use upstream::{Body, Response, Verdict};
 
 use crate::again::Again;
 use crate::failure::Judge;
@@ -236,9 +236,7 @@ impl Run {
 
     /// Ends the stream: once. What goes wrong after a whole reply takes nothing from it.
     fn end(&mut self, outcome: Result<(), ProviderError>) {
-        if self.body.take().is_none() {
-            return;
-        }
+        let Some(body) = self.body.take() else { return };
         let outcome = match outcome {
             Err(error) if self.step == Step::Open => Err(error),
             _ if self.seen.words || self.seen.tool_call => Ok(Piece::End(self.decoder.finish_reason())),
@@ -248,6 +246,8 @@ impl Run {
                 _ => Failure::Empty.into(),
             }),
         };
+        // The breaker cannot know otherwise: a reply is often whole before its body has ended, and a failure in it is its words.
+        body.found(outcome.as_ref().err().map_or(Verdict::Fine, Judge::verdict));
         let outcome = outcome.map_err(|mut error: ProviderError| {
             error.status = error.status.or(Some(self.status));
             error.request_id = error
