@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{AttemptReport, ConversationStore, Failure, Piece, Progress, Source, TurnStatus, Usage};
-use sqlx::Connection;
 
 use super::faulty::{Faulty, Point, When, Wrong};
 use crate::kit::{Act, Gate, Kit, Options, Scripted, ask, caller, fold, kinds, read_all, read_until, text};
@@ -152,11 +151,10 @@ async fn who_cancels_between_two_attempts_finds_the_first_on_record_and_no_secon
         kit.engine.cancel(&me, reader.turn_id()).await.unwrap();
         let turn = reader.end().await;
         assert_eq!((turn.status, turn.attempts.len()), (TurnStatus::Cancelled, 1), "seen: {seen}");
-        let url = format!("sqlite:{}", kit.folder.path().join("test.db").display());
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT outcome FROM ledger")
-            .fetch_all(&mut sqlx::SqliteConnection::connect(&url).await.unwrap())
-            .await
-            .unwrap();
-        assert_eq!(rows, [("provider_error".to_owned(),)], "seen: {seen}");
+        let ledger = rusqlite::Connection::open(kit.folder.path().join("test.db")).unwrap();
+        let mut rows = ledger.prepare("SELECT outcome FROM ledger").unwrap();
+        let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let rows: Vec<_> = rows.map(Result::unwrap).collect();
+        assert_eq!(rows, ["provider_error"], "seen: {seen}");
     }
 }
