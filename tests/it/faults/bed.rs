@@ -1,4 +1,5 @@
-//! The real engine over real providers whose connections are scripted, with time paused: minutes of an outage pass in a moment.
+//! The real engine over real providers whose connections are scripted, for tests with `start_paused`: minutes of an outage pass in a
+//! moment.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -164,11 +165,9 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Time stands still from here on, but where everybody waits for it.
     pub async fn new(parts: impl FnOnce() -> Vec<Arc<Part>>) -> Self {
         let store =
             store::open(&store::Config::new("memory:".to_owned()), &TaskTracker::new()).await.unwrap();
-        tokio::time::pause();
         let parts = parts();
         let assistants = parts.iter().map(|part| Assistant {
             name: part.provider.name.as_str().parse().unwrap(),

@@ -74,6 +74,20 @@ impl Default for Way {
     }
 }
 
+impl Way {
+    /// The same with so many times the time, where a clock is to run out.
+    pub fn slower(self, times: u32) -> Self {
+        let slower = |clock: Duration| if clock < LONG { clock * times } else { clock };
+        Self {
+            headers: slower(self.headers),
+            first_text: slower(self.first_text),
+            idle: slower(self.idle),
+            total: slower(self.total),
+            ..self
+        }
+    }
+}
+
 /// An assistant of a test.
 #[derive(Debug, Clone)]
 pub struct Cast {
