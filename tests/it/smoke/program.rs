@@ -28,7 +28,8 @@ pub struct Program {
 /// The command itself, with nothing of this machine's environment that it would read.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard-under-test"));
-    for name in ["SWITCHBOARD_CONFIG", "SWITCHBOARD_URL", "SWITCHBOARD_KEY", "RUST_LOG"] {
+    for name in ["SWITCHBOARD_CONFIG", "SWITCHBOARD_LISTEN", "SWITCHBOARD_URL", "SWITCHBOARD_KEY", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command.args(arguments).kill_on_drop(true);

@@ -1,8 +1,8 @@
 //! `/v1/responses`: turns in OpenAI's newer form.
 
-mod ask;
-mod events;
-mod object;
+pub(crate) mod ask;
+pub(crate) mod events;
+pub(crate) mod object;
 mod passed;
 mod place;
 
