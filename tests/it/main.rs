@@ -10,6 +10,7 @@
     reason = "tests: a failed expectation is a panic, and nothing here is public"
 )]
 
+mod browser;
 mod cassette;
 mod config;
 mod crash;
