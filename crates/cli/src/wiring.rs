@@ -73,6 +73,7 @@ impl Gateway {
             tracing::warn!("[cluster] is not built yet: this gateway works with limits of its own");
         }
         let store = open_store(&config.storage, &store_tasks).await?;
+        store.claim().context("the store cannot be used")?;
         let maintenance: Arc<dyn Maintenance> = Arc::clone(&store) as _;
         let open = opens_without_key(&config, maintenance.as_ref()).await?;
         let engine = Engine::new(
