@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::{OpenError, link};
+
 /// Where Redis is and how long it may take.
 #[derive(Clone)]
 pub struct Config {
@@ -27,6 +29,10 @@ pub struct Config {
     pub retry_max: Duration,
     /// How often a Redis that nobody asks anything is looked after. Default 1 s.
     pub heartbeat: Duration,
+    /// How long a running turn's place holds without being renewed: as long as the turns of a gateway that died count. Default 30 s.
+    pub lease: Duration,
+    /// How long what a key has spent is carried on from turn to turn before the ledger is asked again. Default 5 s.
+    pub reread: Duration,
 }
 
 impl Config {
@@ -43,7 +49,19 @@ impl Config {
             retry: Duration::from_millis(200),
             retry_max: Duration::from_secs(2),
             heartbeat: Duration::from_secs(1),
+            lease: Duration::from_secs(30),
+            reread: Duration::from_secs(5),
         }
+    }
+}
+
+impl Config {
+    /// Sees whether a Redis could be asked for at all. None is.
+    ///
+    /// # Errors
+    /// The URL or the file of authorities is wrong.
+    pub fn check(&self) -> Result<(), OpenError> {
+        link::client(self).map(drop)
     }
 }
 
@@ -59,6 +77,8 @@ impl fmt::Debug for Config {
             .field("retry", &self.retry)
             .field("retry_max", &self.retry_max)
             .field("heartbeat", &self.heartbeat)
+            .field("lease", &self.lease)
+            .field("reread", &self.reread)
             .finish_non_exhaustive()
     }
 }

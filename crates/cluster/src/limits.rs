@@ -21,14 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::link::Link;
 use crate::{LinkError, tasks};
 
-/// How long a lease holds without being renewed: as long as the turns of a gateway that died count.
-const LEASE: Duration = Duration::from_secs(30);
-/// How often leases are renewed: one that is late twice is still in time.
-const RENEW: Duration = Duration::from_secs(8);
+/// So often a lease is renewed in its time: one that is late twice is still in time.
+const RENEWALS: u32 = 4;
 /// How many leases are renewed in one call.
 const BATCH: usize = 500;
-/// The ledger is asked again after so long.
-const REREAD_AFTER: Duration = Duration::from_secs(5);
 /// A ledger that takes longer is gone on without.
 const LEDGER_DEADLINE: Duration = Duration::from_millis(500);
 /// How long what was spent is kept while nobody spends. The ledger knows.
@@ -39,6 +35,8 @@ const ORPHANS_MAX: usize = 4096;
 /// See [`SharedLimits`].
 pub(crate) struct Limits {
     link: Link,
+    lease: Duration,
+    reread: Duration,
     ledger: Arc<dyn Maintenance>,
     tracker: TaskTracker,
     scripts: Scripts,
@@ -99,7 +97,8 @@ impl Limits {
             ledger: script!("ledger"),
         };
         let leases = Arc::default();
-        let this = Arc::new(Self { link, ledger, tracker: tracker.clone(), scripts, leases });
+        let (lease, reread) = (link.config().lease, link.config().reread);
+        let this = Arc::new(Self { link, lease, reread, ledger, tracker: tracker.clone(), scripts, leases });
         let renewing = Arc::clone(&this);
         tasks::spawn(tracker, async move {
             stop.run_until_cancelled(renewing.renew_for_ever()).await;
@@ -144,13 +143,13 @@ impl Limits {
             call.key(self.span_key(room.key, span));
         }
         call.arg(member(room))
-            .arg(millis(LEASE))
+            .arg(millis(self.lease))
             .arg(room.turns_max.map_or(-1, i64::from))
             .arg(room.reserve_tokens)
             .arg(room.reserve_money)
             .arg(mode)
             .arg(u8::from(room.enforced))
-            .arg(millis(REREAD_AFTER));
+            .arg(millis(self.reread));
         for pot in &room.pots {
             call.arg(index_of(&spans, &pot.span)).arg(field(&pot.unit)).arg(pot.limit);
         }
@@ -175,7 +174,7 @@ impl Limits {
         let asking = tokio::time::timeout(LEDGER_DEADLINE, self.ledger.spent(key, &span.since));
         let Ok(Ok(sum)) = asking.await else { return Ok(()) };
         let mut call = self.on_leases(&self.scripts.ledger, key);
-        call.key(self.span_key(key, span)).arg(millis(SPAN)).arg(millis(REREAD_AFTER));
+        call.key(self.span_key(key, span)).arg(millis(SPAN)).arg(millis(self.reread));
         let tokens = i64::try_from(sum.tokens).unwrap_or(i64::MAX / 4);
         call.arg(field(&Unit::Tokens)).arg(tokens);
         for cost in sum.cost {
@@ -223,7 +222,7 @@ impl Limits {
                 self.renew().await;
             }
             tokio::select! {
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep(self.lease / RENEWALS) => {}
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
@@ -245,7 +244,7 @@ impl Limits {
         for (key, held) in held {
             for batch in held.chunks(BATCH) {
                 let mut call = self.on_leases(&self.scripts.renew, key);
-                call.arg(millis(LEASE));
+                call.arg(millis(self.lease));
                 for lease in batch {
                     call.arg(lease);
                 }

@@ -90,9 +90,9 @@ impl Link {
         format!("{}{}:{name}", self.0.config.prefix, self.0.database)
     }
 
-    /// How long a call may take.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.0.config.deadline
+    /// How long things may take.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
     }
 
     /// Asks Redis, within the deadline. `operation` is a word for the metrics; nothing is asked twice.
@@ -266,7 +266,8 @@ impl Link {
     }
 }
 
-fn client(config: &Config) -> Result<Client, OpenError> {
+/// What connects, without connecting.
+pub(crate) fn client(config: &Config) -> Result<Client, OpenError> {
     let url = config.url.expose_secret();
     let Some(file) = &config.ca_file else { return Client::open(url).map_err(|_| OpenError::Url) };
     let authorities = std::fs::read(file).map_err(OpenError::Authorities)?;
