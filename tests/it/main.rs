@@ -11,6 +11,7 @@
 )]
 
 mod cassette;
+mod cluster_limits;
 mod config;
 mod crash;
 mod engine;

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod id;
 mod ledger;
+mod limits;
 mod log;
 mod message;
 mod name;
@@ -28,6 +29,9 @@ pub use error::{ErrorCode, ErrorKind, TurnError};
 pub use event::{Data, Event, EventRef, Progress};
 pub use id::{ConversationId, KeyId, MessageId, ParseIdError, TurnId};
 pub use ledger::{LedgerRow, UsageRange, UsageSum};
+pub use limits::{
+    Admission, Hit, Pot, Rate, RateState, Room, SharedLimits, Span, Spent, Taken, Unit, billionths,
+};
 pub use log::{EventLog, Frame, LogError, LogSlice};
 pub use message::{Content, Delivery, Message, MessageStatus, Part, Role};
 pub use name::{AssistantName, NameError, ProviderName, TenantId, UserId};

@@ -43,7 +43,7 @@ struct Standing {
 struct Fixed {
     server: server::Config,
     storage: String,
-    cluster: Option<String>,
+    cluster: Option<(String, Option<PathBuf>)>,
     observability: (LogFormat, bool, Option<String>),
 }
 
@@ -51,7 +51,9 @@ impl Fixed {
     fn of(config: &Config) -> Self {
         // The origins of browsers are changed in place.
         let server = server::Config { cors_origins: Vec::new(), ..config.server.clone() };
-        let cluster = config.cluster.as_ref().map(|url| url.expose_secret().to_owned());
+        let cluster = config.cluster.as_ref();
+        let cluster =
+            cluster.map(|cluster| (cluster.url.expose_secret().to_owned(), cluster.ca_file.clone()));
         let Observability { log_format, log_content, otlp_endpoint } = &config.observability;
         let endpoint = otlp_endpoint.as_ref().map(|url| url.expose_secret().to_owned());
         let observability = (*log_format, *log_content, endpoint);

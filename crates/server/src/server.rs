@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::Router;
-use chat::Maintenance;
+use chat::{Maintenance, SharedLimits};
 use engine::Engine;
 use rustls::ServerConfig;
 use schemars::JsonSchema;
@@ -120,6 +120,11 @@ impl Server {
     /// The keys of the configuration, from now on. Readers of one that is gone are cut off.
     pub fn set_keys(&self, keys: Vec<KeySpec>) {
         self.app.keys.set(keys);
+    }
+
+    /// From now on keys' limits are counted with other gateways. The first way told stands.
+    pub fn set_shared_limits(&self, limits: Arc<dyn SharedLimits>) {
+        self.app.counters.share(limits);
     }
 
     /// From now on requests join the traces of their callers. The first way told stands.

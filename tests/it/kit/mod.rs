@@ -1,6 +1,9 @@
 //! What the tests of several parts share: a provider that plays what it is told, and an engine over a store of its own.
 
+pub mod postgres;
 pub mod provider;
+pub mod proxy;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,19 +1,23 @@
-//! How much a key may use: requests per minute, turns at once, budgets. Counted in this process.
+//! How much a key may use: requests per minute, turns at once, budgets. Counted in this process, or, by `shared`, with other gateways;
+//! while those cannot be reached, in this process again.
 //!
 //! A budget is what the ledger says was spent, read once per span and carried on from there, and what is set aside for running
 //! turns. A turn is admitted while both together leave room for its reserve, so an overrun is bounded by what running turns cost
 //! beyond theirs.
 
+mod shared;
 mod standing;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use chat::{ErrorCode, KeyId, Lease, LedgerRow, Maintenance, Timestamp, TurnError, UsageSumOfKey};
+use chat::{
+    ErrorCode, KeyId, Lease, LedgerRow, Maintenance, SharedLimits, Timestamp, TurnError, UsageSumOfKey,
+};
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
@@ -25,6 +29,7 @@ use crate::error::ApiError;
 use crate::keys::Key;
 use crate::{Budget, Limits, Per, Reserve, metrics};
 
+use shared::{Known, Share};
 pub(crate) use standing::Standing;
 
 /// What was read of the ledger is read again after so long, if nothing of the key runs.
@@ -39,6 +44,8 @@ pub(crate) struct Counters {
     /// Keys are made by operators: there are as many entries as keys that were used.
     keys: Mutex<HashMap<KeyId, Arc<Counter>>>,
     maintenance: Arc<dyn Maintenance>,
+    /// Whom to ask first, where there are other gateways.
+    shared: OnceLock<Arc<dyn SharedLimits>>,
 }
 
 /// How a request stands to its key's rate.
@@ -102,6 +109,8 @@ struct Turns {
     /// Counts settled turns: what was read of the ledger meanwhile may or may not have them.
     settled: u64,
     settled_at: Option<Instant>,
+    /// What all gateways together have taken, as it was last told. None while this gateway counts alone.
+    known: Option<Known>,
 }
 
 /// Tokens, and money by currency.
@@ -187,6 +196,21 @@ impl Turns {
         )
     }
 
+    /// The limit that has no room for one more turn.
+    fn hit(&mut self, limits: &Limits, now: Timestamp) -> Option<Hit> {
+        self.known = None;
+        if limits.concurrent_turns.is_some_and(|most| self.running >= most) {
+            return Some(Hit::Turns);
+        }
+        let full = limits.budgets.iter().find(|one| self.is_full(one, limits.reserve, &since(one.per, now)));
+        full.map(|budget| Hit::Budget(budget.per))
+    }
+
+    /// All gateways together have taken this. What was read of the ledger is too old once this gateway counts alone again.
+    fn know(&mut self, known: Known) {
+        (self.known, self.day, self.month) = (Some(known), None, None);
+    }
+
     /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
     fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
         let (taken, money) = self.taken(budget, since);
@@ -247,28 +271,36 @@ fn end_of(per: Per, now: Timestamp) -> i64 {
 
 impl Counters {
     pub(crate) fn new(maintenance: Arc<dyn Maintenance>) -> Self {
-        Self { keys: Mutex::default(), maintenance }
+        Self { keys: Mutex::default(), maintenance, shared: OnceLock::new() }
+    }
+
+    /// From now on counted with other gateways. The first time told stands.
+    pub(crate) fn share(&self, shared: Arc<dyn SharedLimits>) {
+        // A process is in one cluster: there is no second.
+        let _ = self.shared.set(shared);
     }
 
     /// Counts a request; none where the key has no rate.
-    pub(crate) fn request(&self, key: &Key) -> Option<Rate> {
+    pub(crate) async fn request(&self, key: &Key) -> Option<Rate> {
         let counter = self.counter(key);
-        let settings = counter.settings.load();
+        let settings = counter.settings.load_full();
         let limiter = settings.limiter.as_ref()?;
         let per_minute = settings.limits.requests_per_minute?;
-        let (remaining, burst, wait) = match limiter.check() {
-            Ok(state) => (state.remaining_burst_capacity(), state.quota().burst_size().get(), None),
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                (0, until.quota().burst_size().get(), Some(whole_seconds(wait)))
-            }
+        let burst = settings.limits.burst.unwrap_or(per_minute / 10).max(1);
+        let (remaining, wait) = match self.shared_request(key.id(), per_minute, burst).await {
+            Some(state) => (state.remaining, state.wait),
+            None => match limiter.check() {
+                Ok(state) => (state.remaining_burst_capacity(), None),
+                Err(until) => (0, Some(until.wait_time_from(DefaultClock::default().now()))),
+            },
         };
         let missing = u64::from(burst.saturating_sub(remaining));
         let reset = (missing * 60).div_ceil(u64::from(per_minute.max(1)));
         if wait.is_some() {
             metrics::limit_hit("requests", !settings.limits.shadow);
         }
-        Some(Rate { per_minute, remaining, reset, wait: wait.filter(|_| !settings.limits.shadow) })
+        let wait = wait.filter(|_| !settings.limits.shadow).map(whole_seconds);
+        Some(Rate { per_minute, remaining, reset, wait })
     }
 
     /// Makes room for a turn among the key's running ones and in its budgets.
@@ -277,27 +309,40 @@ impl Counters {
         let now = Timestamp::now();
         let settings = counter.settings.load_full();
         let limits = &settings.limits;
-        self.read_spans(&counter, key.id(), &limits.budgets, now).await;
-        let mut turns = counter.turns();
-        if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
-            metrics::limit_hit("concurrency", !limits.shadow);
-            if !limits.shadow {
-                let message = "as many turns run as this key may have at once: wait for one to end";
-                return Err(ApiError::new(ErrorCode::KeyConcurrency, message));
+        let share = self.share_of(key.id(), limits, now);
+        let told = match &share {
+            Some(share) => share.admit().await,
+            None => None,
+        };
+        let hit = match &told {
+            Some(admission) => admission.hit,
+            None => {
+                self.read_spans(&counter, key.id(), &limits.budgets, now).await;
+                None
             }
-        }
-        let full = limits.budgets.iter().find(|one| turns.is_full(one, limits.reserve, &since(one.per, now)));
-        if let Some(budget) = full {
-            metrics::limit_hit("budget", !limits.shadow);
+        };
+        let mut turns = counter.turns();
+        let hit = match told {
+            Some(admission) => {
+                turns.know(Known::of(&limits.budgets, &admission.taken, now));
+                hit.map(|hit| shared::of_hit(hit, &limits.budgets))
+            }
+            None => turns.hit(limits, now),
+        };
+        if let Some(hit) = hit {
+            metrics::limit_hit(hit.word(), !limits.shadow);
             if !limits.shadow {
-                return Err(spent_up(budget.per, now));
+                return Err(hit.refusal(now));
             }
         }
         turns.reserve(&limits.budgets, limits.reserve);
         drop(turns);
+        if let Some(share) = &share {
+            share.hold();
+        }
         let currencies = currencies(&limits.budgets);
         let reserve = limits.reserve;
-        Ok(Box::new(TurnLease { counter, currencies, reserve, settled: AtomicBool::new(false) }))
+        Ok(Box::new(TurnLease { counter, currencies, reserve, share, settled: AtomicBool::new(false) }))
     }
 
     /// Reads what was spent in the spans that these budgets are for.
@@ -341,13 +386,18 @@ impl Counters {
         for (key, counter) in keys {
             let settings = counter.settings.load();
             let turns = counter.turns();
-            // What the ledger was not asked for yet is not known.
-            for budget in settings.limits.budgets.iter().filter(|one| turns.spent(one.per).is_some()) {
+            for (index, budget) in settings.limits.budgets.iter().enumerate() {
+                let known = turns.known.as_ref().and_then(|known| known.of_budget(index, budget, now));
+                let taken = match known {
+                    Some(taken) => taken,
+                    // What the ledger was not asked for yet is not known.
+                    None if turns.spent(budget.per).is_none() => continue,
+                    None => turns.taken(budget, &since(budget.per, now)),
+                };
                 let mut add = |unit: String, amount: f64| {
                     let key_name = Arc::clone(&counter.name);
                     all.push(Left { key, key_name, per: budget.per, unit, amount });
                 };
-                let taken = turns.taken(budget, &since(budget.per, now));
                 if let Some(limit) = budget.tokens {
                     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                     add("tokens".to_owned(), limit as f64 - taken.0 as f64);
@@ -384,6 +434,32 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
+/// A limit that has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hit {
+    Turns,
+    Budget(Per),
+}
+
+impl Hit {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Turns => "concurrency",
+            Self::Budget(_) => "budget",
+        }
+    }
+
+    fn refusal(self, now: Timestamp) -> ApiError {
+        match self {
+            Self::Turns => {
+                let message = "as many turns run as this key may have at once: wait for one to end";
+                ApiError::new(ErrorCode::KeyConcurrency, message)
+            }
+            Self::Budget(per) => spent_up(per, now),
+        }
+    }
+}
+
 fn spent_up(per: Per, now: Timestamp) -> ApiError {
     let span = match per {
         Per::Day => "today's",
@@ -400,6 +476,8 @@ struct TurnLease {
     counter: Arc<Counter>,
     currencies: Vec<String>,
     reserve: Reserve,
+    /// The same place where other gateways see it.
+    share: Option<Share>,
     settled: AtomicBool,
 }
 
@@ -419,6 +497,10 @@ impl Lease for TurnLease {
         }
         turns.settled += 1;
         turns.settled_at = Some(Instant::now());
+        drop(turns);
+        if let Some(share) = &self.share {
+            share.settle(rows);
+        }
     }
 }
 
@@ -427,6 +509,9 @@ impl Drop for TurnLease {
         let mut turns = self.counter.turns();
         if !self.settled.load(Ordering::Acquire) {
             turns.release(&self.currencies, self.reserve);
+            if let Some(share) = &self.share {
+                share.release();
+            }
         }
         turns.running = turns.running.saturating_sub(1);
     }
