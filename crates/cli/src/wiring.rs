@@ -97,7 +97,7 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let cluster = join(config.cluster.as_ref(), &server, &store, &tasks)?;
+        let cluster = join(config.cluster.as_ref(), (&server, &engine), &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
@@ -197,13 +197,14 @@ impl Gateway {
 /// Joins the other gateways, if there are any.
 fn join(
     config: Option<&cluster::Config>,
-    server: &Server,
+    (server, engine): (&Server, &Engine),
     store: &Arc<Store>,
     tracker: &TaskTracker,
 ) -> anyhow::Result<Option<Cluster>> {
     let Some(config) = config else { return Ok(None) };
     let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
     server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
+    engine.set_live(cluster.running());
     Ok(Some(cluster))
 }
 

@@ -8,11 +8,12 @@ mod error;
 mod limits;
 mod link;
 mod observe;
+mod running;
 mod tasks;
 
 use std::sync::Arc;
 
-use chat::{Maintenance, SharedLimits};
+use chat::{LiveTurns, Maintenance, SharedLimits};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,7 @@ pub use error::{LinkError, OpenError};
 
 use limits::Limits;
 use link::Link;
+use running::Running;
 
 /// This gateway's part in a cluster.
 #[derive(Debug, Clone)]
@@ -61,6 +63,12 @@ impl Cluster {
     #[must_use]
     pub fn limits(&self, ledger: Arc<dyn Maintenance>) -> Arc<dyn SharedLimits> {
         Limits::open(self.link.clone(), ledger, &self.tracker, self.stop.clone())
+    }
+
+    /// What gateways tell each other of turns that run. Once for a gateway.
+    #[must_use]
+    pub fn running(&self) -> Arc<dyn LiveTurns> {
+        Running::open(self.link.clone(), &self.tracker, self.stop.clone())
     }
 
     /// Ends what runs in the background. From here on Redis is as good as gone.

@@ -15,6 +15,7 @@ type Gauges = Vec<(&'static str, Vec<Label>, f64)>;
 /// The text that Prometheus reads. No key is asked for.
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     metrics::gauge!("switchboard_running_turns").set(count(app.engine.running()));
+    metrics::gauge!("switchboard_followed_turns").set(count(app.engine.followed()));
     metrics::gauge!("switchboard_store_queued_writes")
         .set(count(app.back.maintenance.status().queued_writes));
     metrics::gauge!("switchboard_ready").set(if app.engine.ready().await.is_ok() { 1.0 } else { 0.0 });

@@ -57,7 +57,7 @@ enum Stored {
 }
 
 /// A part of a log, for the store.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogSlice {
     /// The text that its deltas and replacements carry, in order.
     pub text: String,
@@ -340,17 +340,25 @@ impl EventLog {
         Ok(log)
     }
 
-    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event. False when
-    /// events between the two are missing: then nothing is appended.
+    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event, and `ended`
+    /// the turn as that shows it. False when events between the two are missing: then nothing is appended.
     ///
     /// # Errors
     /// The slice cannot be read.
-    pub fn extend(&mut self, slice: &LogSlice, last: u64, started: &Arc<Turn>) -> Result<bool, LogError> {
+    pub fn extend(
+        &mut self,
+        slice: &LogSlice,
+        last: u64,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<bool, LogError> {
         let stored: Vec<Stored> = serde_json::from_str(&slice.marks).map_err(|_| LogError)?;
         let before = last.checked_sub(stored.len() as u64).ok_or(LogError)?;
         let Some(known) = self.last_seq().checked_sub(before) else { return Ok(false) };
         let known = usize::try_from(known).map_err(|_| LogError)?;
-        self.take(&slice.text, stored, known, started, None)?;
+        if known < stored.len() {
+            self.take(&slice.text, stored, known, started, ended)?;
+        }
         Ok(true)
     }
 
