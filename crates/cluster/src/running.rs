@@ -46,15 +46,33 @@ type Answer = Option<Vec<(String, Vec<(String, HashMap<String, String>)>)>>;
 /// What gateways tell each other of turns, on Redis.
 pub(crate) struct Running {
     link: Link,
-    followed: Mutex<HashMap<String, Followed>>,
+    /// Those who read a turn, by the key of its stream.
+    followed: Mutex<HashMap<String, Vec<Reader>>>,
     stop_wishes: mpsc::Sender<TurnId>,
     stops: Mutex<Option<mpsc::Receiver<TurnId>>>,
 }
 
-/// A turn that is followed: who reads it, and the last entry that was passed on.
-struct Followed {
-    reader: mpsc::Sender<LiveEntry>,
-    last: String,
+/// One who reads a turn, and the last entry that was passed on.
+struct Reader {
+    entries: mpsc::Sender<LiveEntry>,
+    last: EntryId,
+}
+
+/// Redis's number of an entry: milliseconds, and a number within them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct EntryId(u64, u64);
+
+impl EntryId {
+    fn parse(text: &str) -> Option<Self> {
+        let (millis, number) = text.split_once('-')?;
+        Some(Self(millis.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
 }
 
 impl fmt::Debug for Running {
@@ -76,7 +94,7 @@ impl Running {
         running
     }
 
-    fn followed(&self) -> MutexGuard<'_, HashMap<String, Followed>> {
+    fn followed(&self) -> MutexGuard<'_, HashMap<String, Vec<Reader>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,7 +120,7 @@ impl Running {
         let mut connection = self.link.dedicated().await?;
         let mut last_stop = self.last_stop(&mut connection).await?;
         while self.link.is_up() {
-            let answer = self.ask(&mut connection, &last_stop).await?;
+            let (after, answer) = self.ask(&mut connection, &last_stop).await?;
             let Some(streams) = answer else { continue };
             for (key, entries) in streams {
                 if key == self.stops_key() {
@@ -111,7 +129,7 @@ impl Running {
                         self.pass_stop(&fields);
                     }
                 } else {
-                    self.pass_on(&key, entries);
+                    self.pass_on(&key, after.get(&key).copied().unwrap_or_default(), entries);
                 }
             }
             tokio::time::sleep(PAUSE).await;
@@ -129,34 +147,39 @@ impl Running {
         Ok(entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(entry, _)| entry))
     }
 
+    /// Asks for what has come. Gives the answer, and after which entry each stream was asked for.
     async fn ask(
         &self,
         connection: &mut MultiplexedConnection,
         last_stop: &str,
-    ) -> Result<Answer, LinkError> {
-        let mut keys = vec![self.stops_key()];
-        let mut after = vec![last_stop.to_owned()];
-        self.followed().retain(|key, followed| {
-            if followed.reader.is_closed() {
-                return false;
-            }
-            // A reader that is behind is given more when it has read what waits.
-            if followed.reader.capacity() == WAITING_MAX {
-                keys.push(key.clone());
-                after.push(followed.last.clone());
-            }
-            true
-        });
+    ) -> Result<(HashMap<String, EntryId>, Answer), LinkError> {
+        let after = self.wanted();
+        let (mut keys, mut ids) = (vec![self.stops_key()], vec![last_stop.to_owned()]);
+        for (key, last) in &after {
+            keys.push(key.clone());
+            ids.push(last.to_string());
+        }
         let mut read = redis::cmd("XREAD");
-        read.arg("COUNT")
-            .arg(WAITING_MAX)
-            .arg("BLOCK")
-            .arg(millis(BLOCK))
-            .arg("STREAMS")
-            .arg(keys)
-            .arg(after);
+        read.arg("COUNT").arg(WAITING_MAX).arg("BLOCK").arg(millis(BLOCK)).arg("STREAMS").arg(keys).arg(ids);
         let asking = read.query_async::<Answer>(connection);
-        tokio::time::timeout(BLOCK + OVERDUE, asking).await.map_err(|_| LinkError::Deadline)?.map_err(broken)
+        let answer = tokio::time::timeout(BLOCK + OVERDUE, asking).await.map_err(|_| LinkError::Deadline)?;
+        Ok((after, answer.map_err(broken)?))
+    }
+
+    /// The streams that somebody reads, each with the entry after which the one that is furthest behind goes on. Who has not yet taken
+    /// what waits for them is not asked for.
+    fn wanted(&self) -> HashMap<String, EntryId> {
+        let mut followed = self.followed();
+        let mut wanted = HashMap::with_capacity(followed.len());
+        followed.retain(|key, readers| {
+            readers.retain(|reader| !reader.entries.is_closed());
+            let able = readers.iter().filter(|reader| reader.entries.capacity() > 0);
+            if let Some(last) = able.map(|reader| reader.last).min() {
+                wanted.insert(key.clone(), last);
+            }
+            !readers.is_empty()
+        });
+        wanted
     }
 
     fn pass_stop(&self, fields: &HashMap<String, String>) {
@@ -166,16 +189,27 @@ impl Running {
         }
     }
 
-    fn pass_on(&self, key: &str, entries: Vec<(String, HashMap<String, String>)>) {
-        let mut all = self.followed();
-        let Some(followed) = all.get_mut(key) else { return };
-        for (id, fields) in entries {
-            followed.last = id;
-            // What a newer gateway says in other words is passed over: the follower sees the gap.
-            let entry = fields.get("entry").and_then(|json| serde_json::from_str(json).ok());
-            if let Some(entry) = entry {
-                // There is room for as many as were asked for, or the reader is gone.
-                let _ = followed.reader.try_send(entry);
+    /// Passes entries on that come right behind `after`.
+    fn pass_on(&self, key: &str, after: EntryId, entries: Vec<(String, HashMap<String, String>)>) {
+        let read = |(id, fields): (String, HashMap<String, String>)| {
+            // What a newer gateway says in other words is passed over: who follows sees the gap.
+            let entry = fields.get("entry").and_then(|json| serde_json::from_str::<LiveEntry>(json).ok());
+            Some((EntryId::parse(&id)?, entry))
+        };
+        let entries: Vec<_> = entries.into_iter().filter_map(read).collect();
+        let mut followed = self.followed();
+        // One that came meanwhile begins with the next answer.
+        let readers = followed.get_mut(key).into_iter().flatten().filter(|reader| reader.last >= after);
+        for reader in readers {
+            for (id, entry) in &entries {
+                let is_new = *id > reader.last;
+                // More than there is room for comes again.
+                if is_new
+                    && entry.as_ref().is_some_and(|entry| reader.entries.try_send(entry.clone()).is_err())
+                {
+                    break;
+                }
+                reader.last = reader.last.max(*id);
             }
         }
     }
@@ -205,8 +239,9 @@ impl LiveTurns for Running {
         if followed.len() >= FOLLOWED_MAX {
             return Err(LiveError);
         }
-        let (reader, entries) = mpsc::channel(WAITING_MAX);
-        followed.insert(self.key_of(id), Followed { reader, last: "0-0".to_owned() });
+        let (sender, entries) = mpsc::channel(WAITING_MAX);
+        let readers = followed.entry(self.key_of(id)).or_default();
+        readers.push(Reader { entries: sender, last: EntryId::default() });
         Ok(Box::pin(received(entries)))
     }
 

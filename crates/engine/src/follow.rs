@@ -116,6 +116,9 @@ pub(crate) async fn find(
 
 /// A turn that is not kept, if another process tells of it.
 pub(crate) async fn unstored(inner: &Arc<Inner>, tenant: &TenantId, id: TurnId) -> Option<Arc<Running>> {
+    if let Some(running) = inner.followed.find(id).filter(|running| running.tenant == *tenant) {
+        return Some(running);
+    }
     let live = inner.live.get().filter(|live| live.is_up() && may_run(id))?;
     let mut entries = live.follow(id).ok()?;
     let theirs = async {

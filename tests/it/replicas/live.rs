@@ -61,6 +61,22 @@ fn of_b() -> chat::Caller {
 }
 
 #[tokio::test]
+async fn many_find_a_turn_at_the_same_time() {
+    let Some(bed) = bed().await else { return };
+    let (me, gate) = (caller("t"), Gate::new());
+    bed.one.a().plays(in_two(&gate));
+    let mut here = bed.one.chat(unstored("x")).await;
+    let id = here.turn_id();
+    let found = join_all((0..50).map(|_| bed.two.engine.events(&me, id, 0))).await;
+    gate.open();
+    let here = read_all(&mut here).await;
+    for reader in found {
+        assert_eq!(read_all(&mut reader.unwrap().unwrap()).await, here);
+    }
+    bed.finish().await;
+}
+
+#[tokio::test]
 async fn a_turn_that_is_not_kept_is_cancelled_elsewhere() {
     let Some(bed) = bed().await else { return };
     bed.one.a().plays(in_two(&Gate::new()));
