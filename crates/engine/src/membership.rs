@@ -57,6 +57,11 @@ impl Membership {
         self.owner.load_full()
     }
 
+    /// Turns may be this process's that nobody runs: the next sweep looks for them.
+    pub(crate) fn look_for_all(&self) {
+        self.unsure.store(true, Ordering::Release);
+    }
+
     fn is_fresh(&self, beat: Duration) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         renewed.elapsed() < beat.saturating_mul(LAPSED_AFTER)
@@ -187,7 +192,7 @@ fn sweep(inner: &Arc<Inner>, lapsed: Vec<Peer>) {
                 warn!(processes = gone, turns, "turns of gateways that are gone were settled");
             }
             Err(error) => {
-                inner.membership.unsure.store(true, Ordering::Release);
+                inner.membership.look_for_all();
                 warn!(%error, "turns of gateways that are gone could not be settled, trying again");
             }
         }
