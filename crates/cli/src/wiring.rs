@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Storage};
+use crate::hints::Exchange;
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
@@ -96,7 +97,7 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let cluster = join(config.cluster.as_ref(), &server, &store, &tasks)?;
+        let cluster = join(config.cluster.as_ref(), &server, &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
@@ -197,12 +198,14 @@ impl Gateway {
 fn join(
     config: Option<&cluster::Config>,
     server: &Server,
+    reloader: &Reloader,
     store: &Arc<Store>,
     tracker: &TaskTracker,
 ) -> anyhow::Result<Option<Cluster>> {
     let Some(config) = config else { return Ok(None) };
     let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
     server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
+    reloader.share(Exchange::open(&cluster));
     Ok(Some(cluster))
 }
 
