@@ -26,6 +26,7 @@ mod observe;
 mod openai;
 mod openapi;
 mod providers;
+mod replicas;
 mod routes;
 mod simulator;
 mod smoke;

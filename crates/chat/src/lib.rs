@@ -44,8 +44,8 @@ pub use reply::{GrammarError, Reply};
 pub use source::Source;
 pub use store::{
     Acceptance, Accepted, Checkpoint, ConversationStore, Fork, Idempotency, KeyRecord, Maintenance,
-    NewConversation, NewKey, NewMessage, NewTurn, StoreError, StoreStatus, StoredThread, StoredTurn,
-    ThreadSeed, ThreadUpdate, TurnEnd, TurnTarget, Unsettled, UsageSumOfKey, WhenBusy,
+    NewConversation, NewKey, NewMessage, NewTurn, Peer, Roll, StoreError, StoreStatus, StoredThread,
+    StoredTurn, ThreadSeed, ThreadUpdate, TurnEnd, TurnNews, TurnTarget, Unsettled, UsageSumOfKey, WhenBusy,
 };
 pub use time::Timestamp;
 pub use turn::{

@@ -74,6 +74,7 @@ impl Gateway {
         metrics::counter!(DROPPED).increment(0);
         let (tasks, store_tasks) = (TaskTracker::new(), TaskTracker::new());
         let store = open_store(&config.storage, &store_tasks).await?;
+        store.claim().context("the store cannot be used")?;
         let maintenance: Arc<dyn Maintenance> = Arc::clone(&store) as _;
         let open = opens_without_key(&config, maintenance.as_ref()).await?;
         let engine = Engine::new(

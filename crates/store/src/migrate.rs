@@ -5,8 +5,14 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection}
 
 use crate::error::OpenError;
 
-const SQLITE: &[&str] = &[include_str!("../migrations/sqlite/0001_begin.sql")];
-const POSTGRES: &[&str] = &[include_str!("../migrations/postgres/0001_begin.sql")];
+const SQLITE: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_begin.sql"),
+    include_str!("../migrations/sqlite/0002_processes.sql"),
+];
+const POSTGRES: &[&str] = &[
+    include_str!("../migrations/postgres/0001_begin.sql"),
+    include_str!("../migrations/postgres/0002_processes.sql"),
+];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY)";
 const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_versions";

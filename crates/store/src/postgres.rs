@@ -6,19 +6,23 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres as Database, Transaction};
+use sqlx::{ConnectOptions as _, PgConnection, Postgres as Database, Transaction};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use chat::StoreError;
+use chat::{Roll, StoreError};
 
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::{OpenError, in_doubt, is_collision, is_outage, of_database, unavailable};
 use crate::work::Run;
-use crate::{migrate, observe, tasks};
+use crate::{migrate, observe, processes, tasks};
 
 /// How often a transaction that collided with another is tried.
 const ATTEMPTS_MAX: u32 = 5;
+
+/// How long it may take to say that this process lives: well below the time after which it counts as gone.
+const RENEW_MAX: Duration = Duration::from_secs(2);
 
 /// A server that does not answer is asked once in so long; all else is refused at once meanwhile.
 const PROBE_EVERY_MS: u64 = 1000;
@@ -31,6 +35,14 @@ pub(crate) struct Postgres {
     deadline: Duration,
     writes: Arc<AtomicUsize>,
     outage: Arc<Outage>,
+    pulse: Arc<Pulse>,
+}
+
+/// The connection over which a process says that it lives: it waits for no other work.
+#[derive(Debug)]
+struct Pulse {
+    options: PgConnectOptions,
+    connection: Mutex<Option<PgConnection>>,
 }
 
 pub(crate) fn options(config: &Config) -> Result<PgConnectOptions, OpenError> {
@@ -52,7 +64,7 @@ impl Postgres {
             .max_connections(config.connections.max(2))
             // Before the call's own deadline, so that an outage is known as one.
             .acquire_timeout(config.deadline / 2)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await?;
         Ok(Self {
             pool,
@@ -60,6 +72,7 @@ impl Postgres {
             deadline: config.deadline,
             writes: Arc::default(),
             outage: Arc::new(Outage::new()),
+            pulse: Arc::new(Pulse { options, connection: Mutex::new(None) }),
         })
     }
 
@@ -137,11 +150,35 @@ impl Postgres {
         result
     }
 
+    /// See [`chat::Maintenance::renew`].
+    pub(crate) async fn renew(&self, owner: &str) -> Result<Roll, StoreError> {
+        if self.pool.is_closed() {
+            return Err(unavailable("the store is closed"));
+        }
+        let mut connection = self.pulse.connection.lock().await;
+        let renewing = async {
+            // Taken out meanwhile: one that failed, or was given up in the middle, is not used again.
+            let mut taken = match connection.take() {
+                Some(connection) => connection,
+                None => self.pulse.options.connect().await.map_err(of_database)?,
+            };
+            let roll = processes::renew(&mut Conn::Postgres(&mut taken), owner).await;
+            if matches!(roll, Ok(_) | Err(StoreError::Fenced)) {
+                *connection = Some(taken);
+            }
+            roll
+        };
+        tokio::time::timeout(RENEW_MAX, renewing)
+            .await
+            .unwrap_or_else(|_| Err(in_doubt("the store did not answer in time")))
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.writes.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn close(&self, within: Duration) -> Result<(), StoreError> {
+        drop(self.pulse.connection.lock().await.take());
         // The pool waits for the connections that are out, and gives out no more.
         tokio::time::timeout(within, self.pool.close())
             .await

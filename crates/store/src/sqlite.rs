@@ -1,6 +1,9 @@
 //! A SQLite file: one writer, several readers, write-ahead log, fsync at each commit.
 
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -32,6 +35,10 @@ pub(crate) struct Sqlite {
     stop: CancellationToken,
     stopped: CancellationToken,
     deadline: Duration,
+    /// None for a database in memory.
+    path: Option<PathBuf>,
+    /// The lock of the one gateway that runs on the file, kept for as long as it is open.
+    lock: OnceLock<File>,
 }
 
 /// Opens the writing connection, making the file and its folder where they are missing.
@@ -93,7 +100,32 @@ impl Sqlite {
             let _done = done;
             writer.await;
         });
-        Ok(Self { inbox, readers, stop, stopped, deadline: config.deadline })
+        let path = match location {
+            Location::File(path) => Some(path.clone()),
+            _ => None,
+        };
+        Ok(Self { inbox, readers, stop, stopped, deadline: config.deadline, path, lock: OnceLock::new() })
+    }
+
+    /// Takes the file for this gateway alone. The system frees it however the process ends.
+    pub(crate) fn claim(&self) -> Result<(), OpenError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut beside = path.clone().into_os_string();
+        beside.push("-lock");
+        let lock = File::create(beside).map_err(OpenError::Lock)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                // A second claim of the same store would have failed above.
+                drop(self.lock.set(lock));
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(OpenError::Taken),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(%error, "the file system knows no locks: see to it that one gateway alone uses the store");
+                Ok(())
+            }
+            Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
+        }
     }
 
     /// Does the work in the next group, and answers once it is durable.

@@ -64,7 +64,7 @@ impl Bed {
         text
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("switchboard.toml")
     }
 

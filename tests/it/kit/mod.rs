@@ -136,7 +136,8 @@ impl Kit {
     }
 }
 
-fn catalog(options: &Options, providers: &[Arc<Scripted>]) -> Catalog {
+/// Assistants `a`, `b`, `c`, each with the provider of its place.
+pub fn catalog(options: &Options, providers: &[Arc<Scripted>]) -> Catalog {
     let names = ["a", "b", "c"];
     let entries: Vec<_> = names
         .iter()

@@ -35,8 +35,7 @@ async fn what_was_acknowledged_survives_a_crash() {
     bed.accept(new).await.unwrap();
     let left = after_a_crash(&bed).await;
     assert_eq!(left.texts(id).await, ["question", "answer", "running"]);
-    let unsettled = left.store.unsettled(&[]).await.unwrap();
-    assert_eq!(unsettled[0].stored.turn.id, turn_id);
+    assert_eq!(left.store.open_turns(None).await.unwrap(), [(left.tenant.clone(), turn_id)]);
 }
 
 #[tokio::test]

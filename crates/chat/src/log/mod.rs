@@ -335,31 +335,63 @@ impl EventLog {
         let mut log = Self::default();
         for (text, marks) in slices {
             let stored: Vec<Stored> = serde_json::from_str(marks).map_err(|_| LogError)?;
-            let mut rest = text;
-            let mut take = |length: u32| -> Result<&str, LogError> {
-                let (piece, after) = rest.split_at_checked(length as usize).ok_or(LogError)?;
-                rest = after;
-                Ok(piece)
-            };
-            for mark in stored {
-                match mark {
-                    Stored::Delta(length) => log.delta(take(length)?),
-                    Stored::Mark(StoredMark::Replaced(length)) => log.replace(take(length)?),
-                    Stored::Mark(StoredMark::Progress(progress)) => log.progress(progress),
-                    Stored::Mark(StoredMark::Sources(sources)) => {
-                        let sources = Arc::new(sources);
-                        log.sources = Some(Arc::clone(&sources));
-                        log.marks.push(Mark::Sources(sources));
-                    }
-                    Stored::Mark(StoredMark::Citation(ids)) => log.cite(ids),
-                    Stored::Mark(StoredMark::ToolCall(call)) => log.tool_call(call),
-                    Stored::Mark(StoredMark::Jump(seq)) => log.jump = Some((log.marks.len(), seq)),
-                    Stored::Mark(StoredMark::Started) => log.marks.push(Mark::Started(Arc::clone(started))),
-                    Stored::Mark(StoredMark::Ended) => log.end(Arc::clone(ended.ok_or(LogError)?)),
-                }
-            }
+            log.take(text, stored, 0, started, ended)?;
         }
         Ok(log)
+    }
+
+    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event. False when
+    /// events between the two are missing: then nothing is appended.
+    ///
+    /// # Errors
+    /// The slice cannot be read.
+    pub fn extend(&mut self, slice: &LogSlice, last: u64, started: &Arc<Turn>) -> Result<bool, LogError> {
+        let stored: Vec<Stored> = serde_json::from_str(&slice.marks).map_err(|_| LogError)?;
+        let before = last.checked_sub(stored.len() as u64).ok_or(LogError)?;
+        let Some(known) = self.last_seq().checked_sub(before) else { return Ok(false) };
+        let known = usize::try_from(known).map_err(|_| LogError)?;
+        self.take(&slice.text, stored, known, started, None)?;
+        Ok(true)
+    }
+
+    /// Appends stored marks but for the first `known` ones.
+    fn take(
+        &mut self,
+        text: &str,
+        stored: Vec<Stored>,
+        known: usize,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<(), LogError> {
+        let mut rest = text;
+        let mut take = |length: u32| -> Result<&str, LogError> {
+            let (piece, after) = rest.split_at_checked(length as usize).ok_or(LogError)?;
+            rest = after;
+            Ok(piece)
+        };
+        for (index, mark) in stored.into_iter().enumerate() {
+            let is_known = index < known;
+            match mark {
+                Stored::Delta(length) | Stored::Mark(StoredMark::Replaced(length)) if is_known => {
+                    take(length)?;
+                }
+                Stored::Mark(_) if is_known => {}
+                Stored::Delta(length) => self.delta(take(length)?),
+                Stored::Mark(StoredMark::Replaced(length)) => self.replace(take(length)?),
+                Stored::Mark(StoredMark::Progress(progress)) => self.progress(progress),
+                Stored::Mark(StoredMark::Sources(sources)) => {
+                    let sources = Arc::new(sources);
+                    self.sources = Some(Arc::clone(&sources));
+                    self.marks.push(Mark::Sources(sources));
+                }
+                Stored::Mark(StoredMark::Citation(ids)) => self.cite(ids),
+                Stored::Mark(StoredMark::ToolCall(call)) => self.tool_call(call),
+                Stored::Mark(StoredMark::Jump(seq)) => self.jump = Some((self.marks.len(), seq)),
+                Stored::Mark(StoredMark::Started) => self.marks.push(Mark::Started(Arc::clone(started))),
+                Stored::Mark(StoredMark::Ended) => self.end(Arc::clone(ended.ok_or(LogError)?)),
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, text: &str) -> Option<(u32, u32)> {
