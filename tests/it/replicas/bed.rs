@@ -61,11 +61,8 @@ impl Replica {
         let providers: Vec<_> = (0..3).map(|_| Arc::new(Scripted::replay())).collect();
         let silent = Arc::new(AtomicBool::new(false));
         let beats = Arc::new(AtomicUsize::new(0));
-        let maintenance = Silenced {
-            store: Arc::clone(&store),
-            silent: Arc::clone(&silent),
-            beats: Arc::clone(&beats),
-        };
+        let maintenance =
+            Silenced { store: Arc::clone(&store), silent: Arc::clone(&silent), beats: Arc::clone(&beats) };
         let engine = Engine::new(
             Arc::new(catalog(&Options::default(), &providers)),
             Settings { beat: BEAT, ..Settings::default() },

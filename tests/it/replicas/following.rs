@@ -29,11 +29,16 @@ async fn a_turn_is_read_elsewhere_to_the_byte() {
     assert_eq!([first, rest].concat(), all, "the same events with the same numbers");
     assert_eq!(second, all[2..]);
     let message = all.last().map(|(_, event)| event.clone());
-    assert!(matches!(message, Some(chat::Event::Ended(turn)) if turn.message.as_ref().unwrap().id == standing.message.as_ref().unwrap().id));
+    assert!(
+        matches!(message, Some(chat::Event::Ended(turn)) if turn.message.as_ref().unwrap().id == standing.message.as_ref().unwrap().id)
+    );
     // Once it has ended it is read as everywhere.
     let last = all.last().unwrap().0;
     assert!(bed.two.engine.events(&me, id, last).await.unwrap().is_none());
-    assert_eq!(bed.two.engine.events(&me, id, last + 1).await.unwrap_err().error.code, ErrorCode::InvalidValue);
+    assert_eq!(
+        bed.two.engine.events(&me, id, last + 1).await.unwrap_err().error.code,
+        ErrorCode::InvalidValue
+    );
     bed.finish().await;
 }
 

@@ -64,7 +64,8 @@ async fn a_store_that_is_away_makes_nobody_seem_dead() {
 
 /// The names of the processes on the list.
 async fn living(bed: &Bed) -> Vec<String> {
-    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&bed.database.config.url).await.unwrap();
+    let mut connection =
+        <sqlx::PgConnection as sqlx::Connection>::connect(&bed.database.config.url).await.unwrap();
     sqlx::query_scalar("SELECT owner FROM processes ORDER BY owner").fetch_all(&mut connection).await.unwrap()
 }
 

@@ -100,7 +100,8 @@ async fn one_key_is_one_turn_at_all_gateways() {
     assert!(answers.iter().all(|(.., events)| *events == answers[0].2), "equal events");
     assert_eq!(bed.one.calls() + bed.two.calls(), 1);
     // Ended, it is the same again; with another body it is refused.
-    let mut again = bed.two.engine.repeat(&caller("t"), &idempotency("one", 1).unwrap()).await.unwrap().unwrap();
+    let mut again =
+        bed.two.engine.repeat(&caller("t"), &idempotency("one", 1).unwrap()).await.unwrap().unwrap();
     assert_eq!(read_all(&mut again).await, answers[0].2);
     let other = bed.two.engine.repeat(&caller("t"), &idempotency("one", 2).unwrap()).await;
     assert_eq!(other.unwrap_err().error.code, ErrorCode::IdempotencyConflict);

@@ -27,7 +27,8 @@ fn body(number: usize) -> Value {
 }
 
 async fn ask(gateway: &Gateway, number: usize) -> Stream {
-    let request = gateway.posting("/v1/chat", &body(number)).header("idempotency-key", format!("key-{number}"));
+    let request =
+        gateway.posting("/v1/chat", &body(number)).header("idempotency-key", format!("key-{number}"));
     Stream::new(request.send().await.unwrap())
 }
 
@@ -67,7 +68,8 @@ async fn settled(other: &Gateway, number: usize, seen: &[Event]) -> Value {
     let repeat = ask(other, number).await.rest().await;
     assert_eq!(whole(&repeat), &turn);
     assert_eq!(other.get(&format!("/v1/chat/{id}")).await, (200, turn.clone()));
-    let next = json!({"conversation_id": turn["conversation_id"], "assistant": "quick", "message": "and now?"});
+    let next =
+        json!({"conversation_id": turn["conversation_id"], "assistant": "quick", "message": "and now?"});
     let (status, next) = other.post("/v1/chat", &next).await;
     assert_eq!((status, &next["status"]), (200, &json!("completed")), "{next:#}");
     turn
@@ -125,10 +127,12 @@ async fn who_was_paused_goes_on_and_changes_nothing() {
 async fn a_file_has_one_gateway() {
     let bed = Bed::new(&[("quick", "openai", "sim-model")], "", "").await;
     let mut gateway = bed.start().await;
-    let second = crate::smoke::program::command(&["serve", "--config"]).arg(bed.file()).output().await.unwrap();
+    let second =
+        crate::smoke::program::command(&["serve", "--config"]).arg(bed.file()).output().await.unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another gateway runs on this database file"));
-    let keys = crate::smoke::program::command(&["keys", "list", "--config"]).arg(bed.file()).output().await.unwrap();
+    let keys =
+        crate::smoke::program::command(&["keys", "list", "--config"]).arg(bed.file()).output().await.unwrap();
     assert!(keys.status.success());
     gateway.kill().await;
     bed.start().await.kill().await;
