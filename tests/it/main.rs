@@ -14,6 +14,7 @@ mod cassette;
 mod cluster_limits;
 mod config;
 mod crash;
+mod degraded;
 mod engine;
 mod faults;
 mod gateway;

@@ -16,6 +16,7 @@ use server::{Reload, Reloaded, Server};
 use tokio::sync::mpsc;
 
 use crate::config::{Built, Config, Drain, LoadError, LogFormat, Observability, Process, Seen};
+use crate::hints::Exchange;
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -25,6 +26,8 @@ pub(crate) struct Reloader {
     file: PathBuf,
     engine: Engine,
     server: OnceLock<Server>,
+    /// Where breakers of several gateways meet.
+    exchange: OnceLock<Exchange>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     standing: Mutex<Standing>,
@@ -80,6 +83,7 @@ impl Reloader {
             file: file.to_owned(),
             engine,
             server: OnceLock::new(),
+            exchange: OnceLock::new(),
             turn: tokio::sync::Mutex::new(()),
             standing: Mutex::new(standing),
         }
@@ -88,6 +92,12 @@ impl Reloader {
     /// The server whose keys are changed: made after this, because it asks this.
     pub(crate) fn attach(&self, server: Server) {
         let _ = self.server.set(server);
+    }
+
+    /// From now on the breakers of all providers meet there.
+    pub(crate) fn share(&self, exchange: Exchange) {
+        exchange.set(&self.standing().built);
+        let _ = self.exchange.set(exchange);
     }
 
     /// How the process leaves, as now in force.
@@ -118,6 +128,9 @@ impl Reloader {
             if let Err(error) = server.reload_tls() {
                 tracing::error!(%error, "the certificate before stays in use");
             }
+        }
+        if let Some(exchange) = self.exchange.get() {
+            exchange.set(&config.built);
         }
         let mut standing = self.standing();
         standing.built = config.built;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Storage};
+use crate::hints::Exchange;
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
@@ -97,7 +98,7 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let cluster = join(config.cluster.as_ref(), (&server, &engine), &store, &tasks)?;
+        let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
@@ -197,7 +198,8 @@ impl Gateway {
 /// Joins the other gateways, if there are any.
 fn join(
     config: Option<&cluster::Config>,
-    (server, engine): (&Server, &Engine),
+    (engine, server): (&Engine, &Server),
+    reloader: &Reloader,
     store: &Arc<Store>,
     tracker: &TaskTracker,
 ) -> anyhow::Result<Option<Cluster>> {
@@ -205,6 +207,7 @@ fn join(
     let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
     server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
     engine.set_live(cluster.running());
+    reloader.share(Exchange::open(&cluster));
     Ok(Some(cluster))
 }
 

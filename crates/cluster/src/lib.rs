@@ -1,10 +1,12 @@
 //! What several gateways share, on Redis. A Redis that is slow or gone costs a gateway no turn: whoever asks here is told at once
 //! that there is no answer, and goes on alone.
 //!
-//! `link` is the connection, with a deadline on every call and a breaker; all else is built upon it: `limits`, what keys may use.
+//! `link` is the connection, with a deadline on every call and a breaker; all else is built upon it: `limits`, what keys may use;
+//! `hints`, what was learnt of providers.
 
 mod config;
 mod error;
+mod hints;
 mod limits;
 mod link;
 mod observe;
@@ -20,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::Config;
 pub use error::{LinkError, OpenError};
+pub use hints::{Hint, HintKind, Hints};
 
 use limits::Limits;
 use link::Link;
@@ -69,6 +72,11 @@ impl Cluster {
     #[must_use]
     pub fn running(&self) -> Arc<dyn LiveTurns> {
         Running::open(self.link.clone(), &self.tracker, self.stop.clone())
+    }
+
+    /// Tells the others what was learnt of providers, and `hear` what they have. It is called in the background, and must not wait.
+    pub fn hints(&self, hear: impl Fn(Hint) + Send + Sync + 'static) -> Hints {
+        Hints::open(&self.link, &self.tracker, &self.stop, Arc::new(hear))
     }
 
     /// Ends what runs in the background. From here on Redis is as good as gone.

@@ -166,6 +166,7 @@ fn describe() {
         ("switchboard_followed_turns", "Turns that run at another gateway and are read here"),
         ("switchboard_ready", "1 if turns are taken: the store answers and the gateway is not draining"),
         ("switchboard_cluster_up", "1 if Redis answers. There only where [cluster] is configured"),
+        ("switchboard_store_up", "1 if the database server answers. There only for PostgreSQL"),
         ("switchboard_store_queued_writes", "Writes that wait for the store's next commit"),
         ("switchboard_provider_breaker", "1 for the state that a provider's breaker is in"),
         ("switchboard_provider_in_flight", "Calls of a provider under way"),

@@ -102,9 +102,10 @@ impl Server {
         tracker: TaskTracker,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS)));
+        let tasks = Tasks::new(tracker);
         let app = App::new(Parts {
             engine,
-            keys: Keys::new(keys, Arc::clone(&maintenance), config.open),
+            keys: Keys::new(keys, Arc::clone(&maintenance), config.open, tasks.clone()),
             counters: Counters::new(Arc::clone(&maintenance)),
             front: Front {
                 cors_origins: ArcSwap::from_pointee(config.cors_origins.clone()),
@@ -114,7 +115,7 @@ impl Server {
             },
             back: Back { maintenance, reload, metrics: Metrics::of_process() },
         });
-        Self { app, tls: Arc::new(ArcSwapOption::empty()), tasks: Tasks::new(tracker) }
+        Self { app, tls: Arc::new(ArcSwapOption::empty()), tasks }
     }
 
     /// The keys of the configuration, from now on. Readers of one that is gone are cut off.

@@ -23,6 +23,7 @@ mod maintenance;
 mod message;
 mod migrate;
 mod observe;
+mod outage;
 mod postgres;
 mod processes;
 mod row;

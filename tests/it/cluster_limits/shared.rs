@@ -202,3 +202,33 @@ async fn tls_a_password_and_an_authority_of_its_own() {
     let shown = format!("{:?} {:?} {config:?}", member.cluster, Arc::clone(&member.limits));
     assert!(!shown.contains("hunter22"), "{shown}");
 }
+
+#[tokio::test]
+async fn hints_reach_the_others_and_not_oneself() {
+    let Some([one, other]) = pair(|_| {}).await else { return };
+    let (heard, mut by_one) = tokio::sync::mpsc::unbounded_channel();
+    let here = one.cluster.hints(move |hint| heard.send(hint).unwrap());
+    let (heard, mut by_other) = tokio::sync::mpsc::unbounded_channel();
+    let there = other.cluster.hints(move |hint| heard.send(hint).unwrap());
+    let hint = |provider: &str| cluster::Hint {
+        provider: provider.to_owned(),
+        kind: cluster::HintKind::Failing,
+        lasts: Duration::from_secs(15),
+    };
+    // Until both have subscribed hints are lost, as they may be.
+    let meeting = async {
+        loop {
+            here.tell(hint("here"));
+            there.tell(hint("there"));
+            if let (Ok(first), Ok(second)) = (by_one.try_recv(), by_other.try_recv()) {
+                return (first, second);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (first, second) = tokio::time::timeout(PATIENCE, meeting).await.expect("they hear each other");
+    assert_eq!((first, second), (hint("there"), hint("here")));
+    while let Ok(heard) = by_one.try_recv() {
+        assert_eq!(heard, hint("there"));
+    }
+}

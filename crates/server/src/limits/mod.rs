@@ -35,6 +35,9 @@ pub(crate) use standing::Standing;
 /// What was read of the ledger is read again after so long, if nothing of the key runs.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
 
+/// A ledger that takes longer is gone on without.
+const LEDGER_DEADLINE: Duration = Duration::from_millis(500);
+
 /// Seconds of a day.
 const DAY: i64 = 24 * 3600;
 
@@ -366,7 +369,8 @@ impl Counters {
             }
         };
         // A store that does not answer refuses turns by itself; those that keep nothing go on with what is known here.
-        let Ok(sum) = self.maintenance.spent(key, &since).await else { return };
+        let asking = tokio::time::timeout(LEDGER_DEADLINE, self.maintenance.spent(key, &since));
+        let Ok(Ok(sum)) = asking.await else { return };
         let mut turns = counter.turns();
         let unmoved = turns.running == 0 && turns.settled == settled;
         let spent = turns.spent_mut(per);
