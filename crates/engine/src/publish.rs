@@ -15,12 +15,16 @@ use crate::running::Running;
 
 /// The pause after each call: what comes meanwhile comes together.
 const PAUSE: Duration = Duration::from_millis(100);
+/// With many turns the pause grows by this for each: Redis has others to answer.
+const PAUSE_PER_TURN: Duration = Duration::from_micros(100);
+/// About how much text is told at once: an answer that others wait for is not to stand behind a long one.
+const TEXT_BYTES: usize = 64 * 1024;
 /// The pause before what nobody could be told is told again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a turn that nothing comes of gives a sign of life, where there is no store to look at.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often the end is told before it is given up.
-const END_TRIES: u32 = 3;
+const END_TRIES: u32 = 10;
 
 /// Tells of a turn until it has ended.
 pub(crate) async fn publish(
@@ -51,11 +55,12 @@ pub(crate) async fn publish(
             Ok(()) if ended => return,
             Ok(()) => {
                 told = last;
-                PAUSE
+                let turns = u32::try_from(inner.registry.len()).unwrap_or(u32::MAX);
+                PAUSE.max(PAUSE_PER_TURN.saturating_mul(turns))
             }
             Err(_) => {
-                tries += 1;
-                if ended && tries >= END_TRIES {
+                tries += u32::from(ended);
+                if tries >= END_TRIES || (ended && inner.closed.is_cancelled()) {
                     return;
                 }
                 if !running.stored {
@@ -71,8 +76,14 @@ pub(crate) async fn publish(
 
 /// What has come after the event numbered `told`.
 fn next(running: &Running, started: &Arc<Turn>, told: u64) -> LiveEntry {
-    let (slice, last_seq, end) =
-        running.read(|log| (log.slice_after(told), log.last_seq(), log.ended().map(Arc::clone)));
+    let (slice, last_seq, end) = running.read(|log| {
+        let (slice, last_seq) = log.slice_up_to(told, TEXT_BYTES);
+        (
+            slice,
+            last_seq,
+            log.ended().filter(|_| running.stored || last_seq == log.last_seq()).map(Arc::clone),
+        )
+    });
     let head = (told == 0).then(|| {
         Box::new(LiveHead {
             tenant: running.tenant.clone(),

@@ -278,10 +278,22 @@ impl EventLog {
     /// What a store needs to have the events numbered above `after`, and nothing else, once more.
     #[must_use]
     pub fn slice_after(&self, after: u64) -> LogSlice {
+        self.slice_up_to(after, usize::MAX).0
+    }
+
+    /// The same of as many events as have so many bytes of text together, at least one: with the number of the last of them (`after`
+    /// when there is none).
+    #[must_use]
+    pub fn slice_up_to(&self, after: u64, text_bytes: usize) -> (LogSlice, u64) {
         let first = self.index_above(after);
+        let mut last = after;
         let mut slice = LogSlice::default();
         let mut stored = Vec::with_capacity(self.marks.len().saturating_sub(first));
         for (index, mark) in self.marks.iter().enumerate().skip(first) {
+            if slice.text.len() >= text_bytes.max(1) {
+                break;
+            }
+            last = self.seq_at(index);
             if let Some((_, seq)) = self.jump.filter(|(at, _)| *at == index) {
                 stored.push(Stored::Mark(StoredMark::Jump(seq)));
             }
@@ -304,7 +316,7 @@ impl EventLog {
         }
         // Serialising plain data into a string cannot fail.
         slice.marks = serde_json::to_string(&stored).unwrap_or_default();
-        slice
+        (slice, last)
     }
 
     /// The whole log and the end behind it, for the store: written before any reader is told of the end.

@@ -158,6 +158,18 @@ fn a_log_that_is_fed_by_slices_is_the_same() {
         }
         assert_eq!(events(&fed, 0), events(&whole, 0), "in steps of {step}");
     }
+    // As long pieces as may be: at least one event each, and all of them in the end.
+    for bytes in [0, 5, 1000] {
+        let (mut fed, mut after) = (EventLog::started(Arc::clone(&started)), 0);
+        while after < last {
+            let (slice, upto) = whole.slice_up_to(after, bytes);
+            assert!(upto > after && (bytes < 1000 || upto == last));
+            assert_eq!(fed.extend(&slice, upto, &started, end.as_ref()), Ok(true));
+            after = upto;
+        }
+        assert_eq!(events(&fed, 0), events(&whole, 0));
+        assert_eq!(whole.slice_up_to(last, bytes).1, last);
+    }
     let mut fed = EventLog::started(Arc::clone(&started));
     assert_eq!(
         fed.extend(&whole.slice_after(3), last, &started, end.as_ref()),
