@@ -8,16 +8,20 @@ use sqlx::Connection;
 
 use crate::crash::bed::{Bed, Gateway};
 use crate::crash::stream::{Event, Stream, joined, text_of, whole};
+use crate::kit::redis::Redis;
 use crate::store::bed::Bed as Database;
 
 /// So many turns run at once where one of the programs ends.
-const TURNS: usize = 12;
+const TURNS: usize = 30;
 
-async fn two_programs() -> Option<(Bed, Database, Gateway, Gateway)> {
+async fn two_programs(redis: Option<&Redis>) -> Option<(Bed, Database, Gateway, Gateway)> {
     let database = Database::postgres().await?;
     let assistants = [("slow", "openai", "fault-slow-pieces-60"), ("quick", "openai", "sim-model")];
     let bed = Bed::new(&assistants, "", "").await;
     bed.change(&format!("sqlite:{}", bed.store().display()), &database.config.url);
+    if let Some(redis) = redis {
+        bed.change("[defaults]", &format!("[cluster]\nredis = \"redis://{}\"\n[defaults]", redis.address()));
+    }
     let (one, two) = tokio::join!(bed.start(), bed.start());
     Some((bed, database, one, two))
 }
@@ -29,7 +33,9 @@ fn body(number: usize) -> Value {
 async fn ask(gateway: &Gateway, number: usize) -> Stream {
     let request =
         gateway.posting("/v1/chat", &body(number)).header("idempotency-key", format!("key-{number}"));
-    Stream::new(request.send().await.unwrap())
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", gateway.log.text());
+    Stream::new(answer)
 }
 
 /// Asks at a gateway and reads until there is text.
@@ -77,7 +83,17 @@ async fn settled(other: &Gateway, number: usize, seen: &[Event]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_killed_has_its_turns_settled_by_the_other() {
-    let Some((bed, database, mut one, mut two)) = two_programs().await else { return };
+    killed(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_killed_has_its_turns_settled_by_the_other_with_redis_too() {
+    let Some(redis) = Redis::start().await else { return };
+    killed(Some(&redis)).await;
+}
+
+async fn killed(redis: Option<&Redis>) {
+    let Some((bed, database, mut one, mut two)) = two_programs(redis).await else { return };
     let running = join_all((0..TURNS).map(|number| begun(&one, number))).await;
     one.kill().await;
     // What had arrived before the kill still comes; then the stream breaks off.
@@ -100,7 +116,7 @@ async fn who_is_killed_has_its_turns_settled_by_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_paused_goes_on_and_changes_nothing() {
-    let Some((_bed, database, mut one, mut two)) = two_programs().await else { return };
+    let Some((_bed, database, mut one, mut two)) = two_programs(None).await else { return };
     let (stream, mut events) = begun(&one, 0).await;
     one.signal("STOP").await;
     let turn = settled(&two, 0, &events).await;
