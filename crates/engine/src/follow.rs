@@ -97,8 +97,9 @@ pub(crate) async fn find(
         return Ok(running);
     }
     let stored = match inner.store.turn(tenant, id).await {
-        Err(StoreError::NoTurn) => return unstored(inner, tenant, id).await.ok_or(StoreError::NoTurn),
-        stored => stored?,
+        Ok(stored) => stored,
+        // One that is not kept stands in no store, and needs none.
+        Err(error) => return unstored(inner, tenant, id).await.ok_or(error),
     };
     let whose =
         Whose { tenant: tenant.clone(), user: stored.user.clone(), assistant: stored.asked.0.clone() };
@@ -220,7 +221,8 @@ enum Taken {
 impl Feeder {
     /// Feeds until the turn has ended, or nobody reads it.
     async fn feed(mut self, mut entries: Option<LiveEntries>) {
-        let (mut pause, mut heard) = (LOOK, Instant::now());
+        let mut heard = Instant::now();
+        let mut look_at = heard + LOOK;
         let mut wish = Wish::None;
         loop {
             if entries.is_none() {
@@ -239,7 +241,8 @@ impl Feeder {
                     }
                     None => entries = None,
                 },
-                () = tokio::time::sleep(pause) => {}
+                // However much is told: the store says also what nobody tells.
+                () = tokio::time::sleep_until(look_at) => {}
                 () = self.running.stop.cancelled(), if wish == Wish::None => {}
                 // Readers come back elsewhere.
                 () = self.inner.closed.cancelled() => return,
@@ -248,12 +251,13 @@ impl Feeder {
                 wish = self.wish_stop().await;
             }
             if looks {
-                pause = match self.look(heard).await {
+                let pause = match self.look(heard).await {
                     Looked::Ended => break,
                     Looked::Runs if self.is_told() && entries.is_some() => LOOK_RARELY,
                     Looked::Runs => LOOK,
                     Looked::Unknown => LOOK_RARELY,
                 };
+                look_at = Instant::now() + pause;
             }
             if self.inner.followed.forget_unread(&self.running) {
                 return;
