@@ -177,7 +177,11 @@ async fn a_newer_schema_is_refused() {
     let bed = Bed::sqlite().await;
     bed.finish().await;
     let mut other = sqlx::SqliteConnection::connect(&format!("sqlite:{}", path(&bed))).await.unwrap();
+    // A newer gateway that has only added something says that older ones may go on; one that has not would be damaged by them.
     other.execute("INSERT INTO schema_versions (version) VALUES (999)").await.unwrap();
+    let beside = store::open(&bed.config, &TaskTracker::new()).await.unwrap();
+    beside.close(Duration::from_secs(10)).await.unwrap();
+    other.execute("UPDATE schema_floor SET oldest = 999").await.unwrap();
     other.close().await.unwrap();
     let refused = store::open(&bed.config, &TaskTracker::new()).await;
     assert!(matches!(refused, Err(store::OpenError::Newer { found: 999, .. })));
