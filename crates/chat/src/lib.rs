@@ -12,6 +12,7 @@ mod event;
 mod id;
 mod ledger;
 mod limits;
+mod live;
 mod log;
 mod message;
 mod name;
@@ -32,6 +33,7 @@ pub use ledger::{LedgerRow, UsageRange, UsageSum};
 pub use limits::{
     Admission, Hit, Pot, Rate, RateState, Room, SharedLimits, Span, Spent, Taken, Unit, billionths,
 };
+pub use live::{LiveEnd, LiveEntries, LiveEntry, LiveError, LiveHead, LiveStops, LiveTurns};
 pub use log::{EventLog, Frame, LogError, LogSlice};
 pub use message::{Content, Delivery, Message, MessageStatus, Part, Role};
 pub use name::{AssistantName, NameError, ProviderName, TenantId, UserId};

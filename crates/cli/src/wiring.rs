@@ -98,7 +98,7 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let cluster = join(config.cluster.as_ref(), &server, &reloader, &store, &tasks)?;
+        let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
@@ -198,7 +198,7 @@ impl Gateway {
 /// Joins the other gateways, if there are any.
 fn join(
     config: Option<&cluster::Config>,
-    server: &Server,
+    (engine, server): (&Engine, &Server),
     reloader: &Reloader,
     store: &Arc<Store>,
     tracker: &TaskTracker,
@@ -206,6 +206,7 @@ fn join(
     let Some(config) = config else { return Ok(None) };
     let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
     server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
+    engine.set_live(cluster.running());
     reloader.share(Exchange::open(&cluster));
     Ok(Some(cluster))
 }

@@ -10,11 +10,12 @@ mod hints;
 mod limits;
 mod link;
 mod observe;
+mod running;
 mod tasks;
 
 use std::sync::Arc;
 
-use chat::{Maintenance, SharedLimits};
+use chat::{LiveTurns, Maintenance, SharedLimits};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ pub use hints::{Hint, HintKind, Hints};
 
 use limits::Limits;
 use link::Link;
+use running::Running;
 
 /// This gateway's part in a cluster.
 #[derive(Debug, Clone)]
@@ -64,6 +66,12 @@ impl Cluster {
     #[must_use]
     pub fn limits(&self, ledger: Arc<dyn Maintenance>) -> Arc<dyn SharedLimits> {
         Limits::open(self.link.clone(), ledger, &self.tracker, self.stop.clone())
+    }
+
+    /// What gateways tell each other of turns that run. Once for a gateway.
+    #[must_use]
+    pub fn running(&self) -> Arc<dyn LiveTurns> {
+        Running::open(self.link.clone(), &self.tracker, self.stop.clone())
     }
 
     /// Tells the others what was learnt of providers, and `hear` what they have. It is called in the background, and must not wait.

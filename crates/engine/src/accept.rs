@@ -24,7 +24,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership};
+use crate::{doubt, follow, membership, publish};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -144,6 +144,9 @@ pub(crate) async fn repeat(
         Ok(None) => {}
         // It is in doubt whether the turn was accepted, and the store does not say.
         Err(elapsed) => return Err(StoreError::Unavailable(Box::new(elapsed)).into()),
+    }
+    if !stored && let Some(running) = follow::unstored(inner, &caller.tenant, id).await {
+        return shown(inner, caller, &running);
     }
     if !stored {
         let mut refused = Refused::new(
@@ -389,6 +392,11 @@ async fn admit(
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
     let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, owner, ask.store));
     reservation.fill(Arc::clone(&running));
+    if let Some(live) = inner.live.get() {
+        let (live, running) = (Arc::clone(live), Arc::clone(&running));
+        let started = running.snapshot();
+        inner.tasks.spawn(publish::publish(Arc::clone(inner), live, running, started));
+    }
     if inner.leaving() {
         running.stop(Stop::Drain);
     }

@@ -1,13 +1,13 @@
 //! The engine: what the server asks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chat::{
-    AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, Maintenance, UsageRange, UsageSum,
-    WhenBusy,
+    AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, LiveTurns, Maintenance, UsageRange,
+    UsageSum, WhenBusy,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) membership: Membership,
     /// Turns that run elsewhere and are read here.
     pub(crate) followed: Followed,
+    /// What gateways tell each other of running turns; none for one that is alone.
+    pub(crate) live: OnceLock<Arc<dyn LiveTurns>>,
     /// Cancelled when the store is about to be closed: nothing is tried again after it.
     pub(crate) closed: CancellationToken,
     /// How traces go on at providers.
@@ -122,6 +124,7 @@ impl Engine {
             unstored: Unstored::default(),
             membership: Membership::new(),
             followed: Followed::default(),
+            live: OnceLock::new(),
             closed: CancellationToken::new(),
             propagation: Propagation::default(),
             drain_announced: AtomicBool::new(false),
@@ -228,6 +231,14 @@ impl Engine {
         self.0.propagation.set(headers);
     }
 
+    /// From now on other gateways are told what comes of turns here, and turns that run there are read as it comes. The first one told
+    /// stands; to be called before the first turn is accepted.
+    pub fn set_live(&self, live: Arc<dyn LiveTurns>) {
+        if self.0.live.set(Arc::clone(&live)).is_ok() {
+            self.0.tasks.spawn(crate::publish::hear_stops(Arc::clone(&self.0), live));
+        }
+    }
+
     /// New turns ask this catalog; running ones keep theirs.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.0.catalog.store(catalog);
@@ -254,6 +265,12 @@ impl Engine {
     #[must_use]
     pub fn running(&self) -> usize {
         self.0.registry.len()
+    }
+
+    /// How many turns of other processes are read here now.
+    #[must_use]
+    pub fn followed(&self) -> usize {
+        self.0.followed.len()
     }
 
     /// From now on `ready` says no; turns are still taken.

@@ -15,6 +15,7 @@ mod follow;
 mod lookup;
 mod membership;
 mod observe;
+mod publish;
 mod question;
 mod record;
 mod recover;

@@ -8,7 +8,7 @@ use chat::{Caller, EventLog, StoreError, StoredTurn, Turn, TurnId, TurnStatus};
 use crate::Refused;
 use crate::accept::reader;
 use crate::engine::{Engine, Inner};
-use crate::follow;
+use crate::follow::{self, TOLD_WITHIN};
 use crate::running::{Reader, Running, Stop};
 
 /// How long an event that a client has from another process is waited for: until a turn whose process is gone is certainly settled.
@@ -35,7 +35,8 @@ impl Engine {
         let running = find(&self.0, caller, id).await?;
         if running.owner.is_none() {
             // What a client has from where the turn runs may not be known here yet.
-            let _ = tokio::time::timeout(REACHED_WITHIN, running.reached(after)).await;
+            let within = if running.stored { REACHED_WITHIN } else { TOLD_WITHIN };
+            let _ = tokio::time::timeout(within, running.reached(after)).await;
         }
         let (last, ended) = running.read(|log| (log.last_seq(), log.is_ended()));
         if after > last {

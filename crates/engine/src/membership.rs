@@ -57,6 +57,11 @@ impl Membership {
         self.owner.load_full()
     }
 
+    /// Turns may be this process's that nobody runs: the next sweep looks for them.
+    pub(crate) fn look_for_all(&self) {
+        self.unsure.store(true, Ordering::Release);
+    }
+
     fn is_fresh(&self, beat: Duration) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         renewed.elapsed() < beat.saturating_mul(LAPSED_AFTER)
@@ -118,7 +123,7 @@ async fn fenced(inner: &Inner, before: &Arc<String>) -> Result<(), StoreError> {
         turns = turns.saturating_add(1);
     }
     warn!(process = %before, turns, "others took this process for dead: its turns are theirs, it joins anew");
-    metrics::counter!("switchboard_process_fenced_total").increment(1);
+    metrics::counter!("switchboard_fenced_total").increment(1);
     let name = Arc::new(new_name());
     let token = inner.maintenance.join(&name).await?;
     info!(process = %name, token, "joined the gateways on this store");
@@ -144,7 +149,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
             Ok(roll) => {
                 failed = false;
                 for id in &roll.stop {
-                    stop(&inner, *id).await;
+                    stop(&inner, *id);
                 }
                 let lapsed = peers.look(roll.others);
                 let looks = !lapsed.is_empty() || beats.is_multiple_of(ORPHANS_EVERY);
@@ -164,7 +169,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
 }
 
 /// Stops a turn that runs here.
-pub(crate) async fn stop(inner: &Inner, id: chat::TurnId) {
+pub(crate) fn stop(inner: &Inner, id: chat::TurnId) {
     if let Some(running) = inner.registry.find_now(id) {
         running.stop(Stop::Cancel);
     }
@@ -181,9 +186,13 @@ fn sweep(inner: &Arc<Inner>, lapsed: Vec<Peer>) {
         let all = inner.membership.unsure.swap(false, Ordering::AcqRel);
         match settle::sweep(&inner, lapsed, all).await {
             Ok(0) => {}
-            Ok(turns) => warn!(processes = gone, turns, "turns of gateways that are gone were settled"),
+            Ok(turns) => {
+                metrics::counter!("switchboard_turns_taken_over_total")
+                    .increment(u64::try_from(turns).unwrap_or(u64::MAX));
+                warn!(processes = gone, turns, "turns of gateways that are gone were settled");
+            }
             Err(error) => {
-                inner.membership.unsure.store(true, Ordering::Release);
+                inner.membership.look_for_all();
                 warn!(%error, "turns of gateways that are gone could not be settled, trying again");
             }
         }

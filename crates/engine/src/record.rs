@@ -256,7 +256,7 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
     loop {
         match inner.store.end_turn(tenant, end.clone()).await {
             Ok(()) | Err(StoreError::NoTurn) => break,
-            Err(StoreError::Fenced) => return taken_over(inner, tenant, running, turn, end.ledger).await,
+            Err(StoreError::Fenced) => return taken_over(inner, tenant, running, turn, end).await,
             Err(cause) => {
                 tries = tries.saturating_add(1);
                 if tries == END_TRIES_BEFORE_TELLING {
@@ -275,30 +275,47 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
     tell(running, turn);
 }
 
-/// Another process has taken the turn over: the end is the one that it has recorded, or is about to. Calls that only this process
-/// knows of are put on record all the same.
-async fn taken_over(
-    inner: &Inner,
-    tenant: &TenantId,
-    running: &Running,
-    turn: &Arc<Turn>,
-    calls: Vec<LedgerRow>,
-) {
+/// The turn is not this process's any more under the name that it was accepted by: the end is the one that whoever has it now has
+/// recorded, or is about to. Calls that only this process knows of are put on record all the same.
+async fn taken_over(inner: &Inner, tenant: &TenantId, running: &Running, turn: &Arc<Turn>, end: TurnEnd) {
     warn!(turn.id = %turn.id, "another process has taken the turn over: its end stands");
-    inner.unstored.add(calls);
-    let adopting = async {
-        loop {
-            match inner.store.turn(tenant, turn.id).await {
-                Ok(stored) if stored.turn.status.is_end() => return lookup::restore(stored).ok(),
-                Err(StoreError::NoTurn) => return None,
-                _ => tokio::time::sleep(TAKEN_OVER_LOOK).await,
-            }
-        }
-    };
-    let adopting = tokio::time::timeout(TAKEN_OVER_MAX, adopting);
+    let adopting = tokio::time::timeout(TAKEN_OVER_MAX, end_of_other(inner, tenant, end));
     match inner.closed.run_until_cancelled(adopting).await {
         Some(Ok(Some((turn, log)))) => running.adopt(turn, log),
-        _ => tell(running, turn),
+        Some(Ok(None)) => tell(running, turn),
+        _ => {
+            inner.membership.look_for_all();
+            tell(running, turn);
+        }
+    }
+}
+
+/// The end that another process has given the turn; none when the one that is at hand is recorded, or the turn is gone.
+async fn end_of_other(
+    inner: &Inner,
+    tenant: &TenantId,
+    mut end: TurnEnd,
+) -> Option<(Arc<Turn>, chat::EventLog)> {
+    loop {
+        match inner.store.turn(tenant, end.turn.id).await {
+            Ok(stored) if stored.turn.status.is_end() => {
+                inner.unstored.add(end.ledger);
+                return lookup::restore(stored).ok();
+            }
+            // It was this process itself, under the name that it has now: nobody else ends the turn.
+            Ok(stored) if stored.owner == *inner.membership.owner() => {
+                end.owner = stored.owner;
+                if inner.store.end_turn(tenant, end.clone()).await.is_ok() {
+                    return None;
+                }
+            }
+            Err(StoreError::NoTurn) => {
+                inner.unstored.add(end.ledger);
+                return None;
+            }
+            _ => {}
+        }
+        tokio::time::sleep(TAKEN_OVER_LOOK).await;
     }
 }
 

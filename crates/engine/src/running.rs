@@ -11,6 +11,7 @@ use chat::{
     AllowedAssistants, AssistantName, EventLog, EventRef, Frame, MessageId, TenantId, Turn, TurnId, UserId,
 };
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Assistant;
@@ -54,6 +55,8 @@ pub(crate) struct Running {
     snapshot: Mutex<Arc<Turn>>,
     news: Notify,
     readers: AtomicUsize,
+    /// Checkpoints of a turn that runs elsewhere that were seen here.
+    checkpoints: AtomicUsize,
     /// It runs whether anybody reads or not, whatever is configured.
     unattended: AtomicBool,
 }
@@ -87,6 +90,7 @@ impl Running {
             snapshot: Mutex::new(turn),
             news: Notify::new(),
             readers: AtomicUsize::new(0),
+            checkpoints: AtomicUsize::new(0),
             unattended: AtomicBool::new(false),
         }
     }
@@ -110,12 +114,25 @@ impl Running {
         self.news.notify_waiters();
     }
 
+    /// Resolves when something more is in the log.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// A further checkpoint of a turn that runs elsewhere was seen.
+    pub(crate) fn note_checkpoint(&self) {
+        self.checkpoints.fetch_add(1, Ordering::AcqRel);
+        self.news.notify_waiters();
+    }
+
     /// Waits until a log that comes from elsewhere has reached this event, or the turn has ended, or it is certain that the event has
-    /// not been: what comes the second time from now on was written after now.
+    /// not been: the second checkpoint that is seen from now on was begun after now.
     pub(crate) async fn reached(&self, seq: u64) {
-        for _ in 0..2 {
+        let enough = self.checkpoints.load(Ordering::Acquire).saturating_add(2);
+        loop {
             let news = self.news.notified();
-            if self.read(|log| log.last_seq() >= seq || log.is_ended()) {
+            let reached = self.read(|log| log.last_seq() >= seq || log.is_ended());
+            if reached || self.checkpoints.load(Ordering::Acquire) >= enough {
                 return;
             }
             news.await;

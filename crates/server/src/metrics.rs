@@ -119,6 +119,11 @@ fn describe() {
             "Turns that ended, by the assistant and provider that answered, and status",
         ),
         (
+            "switchboard_turns_taken_over_total",
+            "Turns of gateways on the same store that are gone, which this one has settled",
+        ),
+        ("switchboard_fenced_total", "Times that others took this gateway for dead and its turns for theirs"),
+        (
             "switchboard_attempts_total",
             "Attempts at providers that ended, by outcome: completed, incomplete, hedged, cancelled, draining or an error code",
         ),
@@ -158,6 +163,7 @@ fn describe() {
         ("switchboard_open_streams", "Event streams being read"),
         ("switchboard_connections", "Connections open, by listener"),
         ("switchboard_running_turns", "Turns that run now"),
+        ("switchboard_followed_turns", "Turns that run at another gateway and are read here"),
         ("switchboard_ready", "1 if turns are taken: the store answers and the gateway is not draining"),
         ("switchboard_cluster_up", "1 if Redis answers. There only where [cluster] is configured"),
         ("switchboard_store_up", "1 if the database server answers. There only for PostgreSQL"),

@@ -1,7 +1,7 @@
 //! Two gateways in one process on a database of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use engine::{Ask, Engine, Reader, Settings};
 use tokio_util::task::TaskTracker;
 
 use crate::kit::{Act, Gate, Options, Scripted, ask, caller, catalog, read_until};
+use crate::smoke::program::PATIENCE;
 use crate::store::bed::Bed as Database;
 
 /// Beats so often that a test does not wait for long, and so rarely that a busy machine takes nobody for dead.
@@ -34,6 +35,7 @@ pub struct Replica {
     pub silent: Arc<AtomicBool>,
     /// How often it said so, or tried to.
     pub beats: Arc<AtomicUsize>,
+    pub cluster: OnceLock<cluster::Cluster>,
 }
 
 impl Bed {
@@ -43,6 +45,16 @@ impl Bed {
         let one = Replica::on(&database.config).await;
         let two = Replica::on(&database.config).await;
         Some(Self { one, two, database })
+    }
+
+    /// With this Redis as well.
+    pub async fn with_redis(address: &str) -> Option<Self> {
+        let bed = Self::new().await?;
+        let config = crate::cluster_limits::config(address);
+        for replica in [&bed.one, &bed.two] {
+            replica.joins(&config).await;
+        }
+        Some(bed)
     }
 
     pub async fn finish(self) {
@@ -71,7 +83,15 @@ impl Replica {
             tracker,
         );
         engine.settle().await.unwrap();
-        Self { engine, store, providers, silent, beats }
+        Self { engine, store, providers, silent, beats, cluster: OnceLock::new() }
+    }
+
+    async fn joins(&self, config: &cluster::Config) {
+        let cluster = cluster::open(config, &TaskTracker::new()).unwrap();
+        let mut changes = cluster.changes();
+        tokio::time::timeout(PATIENCE, changes.wait_for(|up| *up)).await.expect("it answers").unwrap();
+        self.engine.set_live(cluster.running());
+        assert!(self.cluster.set(cluster).is_ok());
     }
 
     pub async fn leave(&self) {

@@ -5,6 +5,7 @@
 mod bed;
 mod following;
 mod lapsing;
+mod live;
 mod one_turn;
 mod programs;
 

@@ -1,4 +1,4 @@
-//! What the database driver says of its work: the statements that it ran, and what the server told it beside the answers.
+//! What is said of the work on a database: the statements that SQLite ran, and what PostgreSQL told its driver beside the answers.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, Once};
@@ -30,7 +30,7 @@ pub fn taken() -> Vec<Heard> {
 
 struct Ear;
 
-const STATEMENTS: &str = "sqlx::query";
+const STATEMENTS: &str = "sql";
 const NOTICES: &str = "sqlx::postgres::notice";
 
 impl Subscriber for Ear {
@@ -51,10 +51,8 @@ impl Subscriber for Ear {
         event.record(&mut said);
         let heard = if event.metadata().target() == NOTICES {
             Heard::Notice(said.message)
-        } else if said.statement.trim().is_empty() {
-            Heard::Statement(said.summary)
         } else {
-            Heard::Statement(said.statement.trim().to_owned())
+            Heard::Statement(said.statement)
         };
         HEARD.lock().unwrap().push(heard);
     }
@@ -67,7 +65,6 @@ impl Subscriber for Ear {
 #[derive(Default)]
 struct Said {
     message: String,
-    summary: String,
     statement: String,
 }
 
@@ -75,8 +72,7 @@ impl Visit for Said {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => value.clone_into(&mut self.message),
-            "summary" => value.clone_into(&mut self.summary),
-            "db.statement" => value.clone_into(&mut self.statement),
+            "statement" => value.clone_into(&mut self.statement),
             _ => {}
         }
     }

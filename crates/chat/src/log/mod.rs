@@ -57,7 +57,7 @@ enum Stored {
 }
 
 /// A part of a log, for the store.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogSlice {
     /// The text that its deltas and replacements carry, in order.
     pub text: String,
@@ -278,10 +278,22 @@ impl EventLog {
     /// What a store needs to have the events numbered above `after`, and nothing else, once more.
     #[must_use]
     pub fn slice_after(&self, after: u64) -> LogSlice {
+        self.slice_up_to(after, usize::MAX).0
+    }
+
+    /// The same of as many events as have so many bytes of text together, at least one: with the number of the last of them (`after`
+    /// when there is none).
+    #[must_use]
+    pub fn slice_up_to(&self, after: u64, text_bytes: usize) -> (LogSlice, u64) {
         let first = self.index_above(after);
+        let mut last = after;
         let mut slice = LogSlice::default();
         let mut stored = Vec::with_capacity(self.marks.len().saturating_sub(first));
         for (index, mark) in self.marks.iter().enumerate().skip(first) {
+            if slice.text.len() >= text_bytes.max(1) {
+                break;
+            }
+            last = self.seq_at(index);
             if let Some((_, seq)) = self.jump.filter(|(at, _)| *at == index) {
                 stored.push(Stored::Mark(StoredMark::Jump(seq)));
             }
@@ -304,7 +316,7 @@ impl EventLog {
         }
         // Serialising plain data into a string cannot fail.
         slice.marks = serde_json::to_string(&stored).unwrap_or_default();
-        slice
+        (slice, last)
     }
 
     /// The whole log and the end behind it, for the store: written before any reader is told of the end.
@@ -340,17 +352,25 @@ impl EventLog {
         Ok(log)
     }
 
-    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event. False when
-    /// events between the two are missing: then nothing is appended.
+    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event, and `ended`
+    /// the turn as that shows it. False when events between the two are missing: then nothing is appended.
     ///
     /// # Errors
     /// The slice cannot be read.
-    pub fn extend(&mut self, slice: &LogSlice, last: u64, started: &Arc<Turn>) -> Result<bool, LogError> {
+    pub fn extend(
+        &mut self,
+        slice: &LogSlice,
+        last: u64,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<bool, LogError> {
         let stored: Vec<Stored> = serde_json::from_str(&slice.marks).map_err(|_| LogError)?;
         let before = last.checked_sub(stored.len() as u64).ok_or(LogError)?;
         let Some(known) = self.last_seq().checked_sub(before) else { return Ok(false) };
         let known = usize::try_from(known).map_err(|_| LogError)?;
-        self.take(&slice.text, stored, known, started, None)?;
+        if known < stored.len() {
+            self.take(&slice.text, stored, known, started, ended)?;
+        }
         Ok(true)
     }
 
