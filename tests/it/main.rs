@@ -30,6 +30,7 @@ mod providers;
 mod replicas;
 mod routes;
 mod simulator;
+mod size;
 mod smoke;
 mod store;
 mod tidy;

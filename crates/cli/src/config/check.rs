@@ -80,7 +80,7 @@ fn cluster_of(table: &Values, problems: &mut Collector) -> Option<cluster::Confi
             cluster::OpenError::Url => "redis",
             cluster::OpenError::Authorities(_) | cluster::OpenError::NoAuthority => "ca_file",
         };
-        problems.add(table.at.as_ref(), &format!("cluster.{key}"), error.to_string());
+        problems.add(table.at.as_ref(), format!("cluster.{key}"), error.to_string());
     }
     Some(config)
 }
