@@ -12,8 +12,10 @@
 
 mod browser;
 mod cassette;
+mod cluster_limits;
 mod config;
 mod crash;
+mod degraded;
 mod deploy;
 mod engine;
 mod faults;
@@ -27,8 +29,10 @@ mod observe;
 mod openai;
 mod openapi;
 mod providers;
+mod replicas;
 mod routes;
 mod simulator;
+mod size;
 mod smoke;
 mod store;
 mod tidy;

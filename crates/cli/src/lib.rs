@@ -3,6 +3,7 @@
 mod commands;
 pub mod config;
 mod files;
+mod hints;
 mod log_writer;
 mod logging;
 mod output;

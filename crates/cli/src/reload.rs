@@ -17,6 +17,7 @@ use server::{Reload, Reloaded, Server};
 use tokio::sync::mpsc;
 
 use crate::config::{Built, Config, Drain, LoadError, Observability, Process, Seen};
+use crate::hints::Exchange;
 use crate::wiring;
 
 /// Editors and configuration managers write a file in several steps: they are given so long.
@@ -34,6 +35,8 @@ pub(crate) struct Reloader {
     engine: Engine,
     maintenance: Arc<dyn Maintenance>,
     server: OnceLock<Server>,
+    /// Where breakers of several gateways meet.
+    exchange: OnceLock<Exchange>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     standing: Mutex<Standing>,
@@ -57,6 +60,9 @@ impl Fixed {
         let Observability { log_format, log_content, otlp_endpoint } = &config.observability;
         let exposed =
             |secret: &Option<SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
+        let cluster = config.cluster.as_ref();
+        let cluster =
+            cluster.map(|cluster| (cluster.url.expose_secret().to_owned(), cluster.ca_file.clone()));
         Self(vec![
             ("server.listen", listen.to_string()),
             ("server.admin_listen", format!("{admin_listen:?}")),
@@ -66,7 +72,7 @@ impl Fixed {
             ("server.tls", format!("{tls:?}")),
             ("storage.url", config.storage.url.expose_secret().to_owned()),
             ("storage.retention", format!("{:?}", config.storage.retention)),
-            ("cluster", format!("{:?}", exposed(&config.cluster))),
+            ("cluster", format!("{cluster:?}")),
             ("observability.log_format", format!("{log_format:?}")),
             ("observability.log_content", log_content.to_string()),
             ("observability.otlp_endpoint", format!("{:?}", exposed(otlp_endpoint))),
@@ -105,6 +111,7 @@ impl Reloader {
             engine,
             maintenance,
             server: OnceLock::new(),
+            exchange: OnceLock::new(),
             turn: tokio::sync::Mutex::new(()),
             standing: Mutex::new(standing),
         }
@@ -113,6 +120,12 @@ impl Reloader {
     /// The server whose keys are changed: made after this, because it asks this.
     pub(crate) fn attach(&self, server: Server) {
         let _ = self.server.set(server);
+    }
+
+    /// From now on the breakers of all providers meet there.
+    pub(crate) fn share(&self, exchange: Exchange) {
+        exchange.set(&self.standing().built);
+        let _ = self.exchange.set(exchange);
     }
 
     /// How the process leaves, as now in force.
@@ -143,6 +156,9 @@ impl Reloader {
             if let Err(error) = server.reload_tls() {
                 tracing::error!(%error, "the certificate before stays in use");
             }
+        }
+        if let Some(exchange) = self.exchange.get() {
+            exchange.set(&config.built);
         }
         let mut standing = self.standing();
         standing.built = config.built;

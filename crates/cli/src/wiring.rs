@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chat::{Maintenance, Timestamp};
+use cluster::Cluster;
 use engine::Engine;
 use secrecy::ExposeSecret as _;
 use server::{Bound, Server, Shutdown};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Storage};
+use crate::hints::Exchange;
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
@@ -37,6 +39,8 @@ pub(crate) struct Gateway {
     server: Server,
     store: Arc<Store>,
     reloader: Arc<Reloader>,
+    /// What is shared with other gateways.
+    cluster: Option<Cluster>,
     /// What serves requests and turns.
     tasks: TaskTracker,
     /// What the store runs: it ends last.
@@ -69,10 +73,8 @@ impl Gateway {
         server::count();
         metrics::counter!(DROPPED).increment(0);
         let (tasks, store_tasks) = (TaskTracker::new(), TaskTracker::new());
-        if config.cluster.is_some() {
-            tracing::warn!("[cluster] is not built yet: this gateway works with limits of its own");
-        }
         let store = open_store(&config.storage, &store_tasks).await?;
+        store.claim().context("the store cannot be used")?;
         let maintenance: Arc<dyn Maintenance> = Arc::clone(&store) as _;
         let open = opens_without_key(&config, maintenance.as_ref()).await?;
         let engine = Engine::new(
@@ -99,11 +101,21 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
+        let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
         }
-        Ok(Self { engine, server, store, reloader, tasks, store_tasks, retention: config.storage.retention })
+        Ok(Self {
+            engine,
+            server,
+            store,
+            reloader,
+            cluster,
+            tasks,
+            store_tasks,
+            retention: config.storage.retention,
+        })
     }
 
     /// Opens the listeners.
@@ -175,11 +187,31 @@ impl Gateway {
             tracing::warn!("connections that would not close are closed");
         }
         shutdown.now.cancel();
+        // All turns have given their places back.
+        if let Some(cluster) = &self.cluster {
+            cluster.close();
+        }
         self.tasks.close();
         if tokio::time::timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "tasks that would not end are left behind");
         }
     }
+}
+
+/// Joins the other gateways, if there are any.
+fn join(
+    config: Option<&cluster::Config>,
+    (engine, server): (&Engine, &Server),
+    reloader: &Reloader,
+    store: &Arc<Store>,
+    tracker: &TaskTracker,
+) -> anyhow::Result<Option<Cluster>> {
+    let Some(config) = config else { return Ok(None) };
+    let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
+    server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
+    engine.set_live(cluster.running());
+    reloader.share(Exchange::open(&cluster));
+    Ok(Some(cluster))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -180,6 +180,8 @@ impl<'c> Prepared<'c> {
         if let Some(error) = wrong {
             return Err(error::of_sqlite(error));
         }
+        // For tests of plans: PostgreSQL tells them itself.
+        tracing::trace!(target: "sql", statement = &*sql);
         let taken = (|| {
             let mut statement = conn.prepare_cached(&sql)?;
             for index in 1..=statement.parameter_count() {

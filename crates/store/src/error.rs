@@ -14,6 +14,12 @@ pub enum OpenError {
     /// The folder of the database file cannot be made.
     #[error("cannot make the folder of the database file")]
     Folder(#[source] std::io::Error),
+    /// Another gateway runs on the file.
+    #[error("another gateway runs on this database file: several need PostgreSQL")]
+    Taken,
+    /// It cannot be found out whether another gateway runs on the file.
+    #[error("cannot lock the database file")]
+    Lock(#[source] std::io::Error),
     /// A newer version of the gateway has changed the schema: this one would damage it.
     #[error("the store's schema is version {found}, this gateway knows {known}: use the newer gateway")]
     Newer {

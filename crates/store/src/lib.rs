@@ -23,7 +23,9 @@ mod maintenance;
 mod message;
 mod migrate;
 mod observe;
+mod outage;
 mod postgres;
+mod processes;
 mod row;
 mod search;
 mod sqlite;
@@ -48,6 +50,17 @@ use config::Location;
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
+}
+
+impl Store {
+    /// Makes sure that no other gateway runs turns on a store that only one can use: a SQLite file. For the process that runs them;
+    /// others may open the file meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError::Taken`]; the file's folder takes no further file.
+    pub fn claim(&self) -> Result<(), OpenError> {
+        self.backend.claim()
+    }
 }
 
 /// Opens the store, making it and bringing its schema up to date where need be. What it runs in the background is on

@@ -1,8 +1,10 @@
 //! A SQLite file: one writer, several readers, write-ahead log, fsync at each commit.
 
 use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -38,6 +40,10 @@ pub(crate) struct Sqlite {
     stop: CancellationToken,
     stopped: CancellationToken,
     deadline: Duration,
+    /// None for a database in memory.
+    path: Option<PathBuf>,
+    /// The lock of the one gateway that runs on the file, kept for as long as it is open.
+    lock: OnceLock<File>,
 }
 
 /// Where the database is, and how its connections are set.
@@ -114,6 +120,7 @@ impl Sqlite {
         tracker: &TaskTracker,
     ) -> Result<Self, OpenError> {
         let place = Place::make(config, location).await?;
+        let path = place.path.clone();
         let mut connection = place.open()?;
         migrate::sqlite(&mut connection)?;
         let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
@@ -126,7 +133,37 @@ impl Sqlite {
             writer.await;
         })
         .map_err(|error| OpenError::Database(Box::new(error)))?;
-        Ok(Self { inbox, readers, tracker: tracker.clone(), stop, stopped, deadline: config.deadline })
+        Ok(Self {
+            inbox,
+            readers,
+            tracker: tracker.clone(),
+            stop,
+            stopped,
+            deadline: config.deadline,
+            path,
+            lock: OnceLock::new(),
+        })
+    }
+
+    /// Takes the file for this gateway alone. The system frees it however the process ends.
+    pub(crate) fn claim(&self) -> Result<(), OpenError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut beside = path.clone().into_os_string();
+        beside.push("-lock");
+        let lock = File::create(beside).map_err(OpenError::Lock)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                // A second claim of the same store would have failed above.
+                drop(self.lock.set(lock));
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(OpenError::Taken),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(%error, "the file system knows no locks: see to it that one gateway alone uses the store");
+                Ok(())
+            }
+            Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
+        }
     }
 
     /// Does the work in the next group, and answers once it is durable.

@@ -19,6 +19,7 @@ mod upstream;
 mod watch;
 mod window;
 
+pub use breaker::Hint;
 pub use call::{Answered, Body, Call, Classifier, Observer, Repeat, Response, Retried, Verdict};
 pub use client::Client;
 pub use config::{BreakerConfig, BuildError, Config, RetryConfig};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::attempt::{Attempt, Journey};
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Hint};
 use crate::permit::Places;
 use crate::retry::Policy;
 use crate::stack::Stack;
@@ -114,6 +114,17 @@ impl Upstream {
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
         self.breaker.closed_for()
+    }
+
+    /// Another process that asks the same upstream has learnt this of it. It is not passed on.
+    pub fn hint(&self, hint: Hint) {
+        self.breaker.hint(hint);
+    }
+
+    /// Tells `listener` what is learnt of it here and others should know: that the breaker has opened, that the upstream asked for a
+    /// pause. The first listener stands. It is called while a call is at work, and must not wait.
+    pub fn on_hint(&self, listener: impl Fn(Hint) + Send + Sync + 'static) {
+        self.breaker.listen(Box::new(listener));
     }
 
     /// What went wrong last; none if nothing did since it was made.

@@ -63,7 +63,7 @@ impl Bed {
         text
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("switchboard.toml")
     }
 
@@ -80,13 +80,23 @@ impl Bed {
 
     /// Starts the program; resolves once it listens.
     pub async fn start(&self) -> Gateway {
-        let mut child = command(&["serve", "--config"])
-            .arg(self.file())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(&["serve", "--config"]);
+        command.arg(self.file());
+        self.run(command).await
+    }
+
+    /// Starts the program from a shell that has done this before, such as setting a limit.
+    pub async fn start_under(&self, before: &str) -> Gateway {
+        let mut command = Command::new("sh");
+        let script = format!("{before}; exec \"$0\" serve --config \"$1\"");
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_switchboard-under-test")).arg(self.file());
+        command.kill_on_drop(true);
+        self.run(command).await
+    }
+
+    async fn run(&self, mut command: Command) -> Gateway {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // Read all the time: a log that nobody reads would hold the program up.
         let (log, mut lines) = (Log::default(), BufReader::new(child.stderr.take().unwrap()).lines());
         let writing = log.clone();

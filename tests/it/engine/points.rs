@@ -161,7 +161,7 @@ async fn check(kit: &Kit, told: &Told, why: &str) {
         let end: Vec<_> = said.iter().rev().take(2).map(|one| one.content.text()).collect();
         assert_eq!(end, ["next", "next"], "{why}");
     }
-    while !kit.store.unsettled(&[]).await.unwrap().is_empty() {
+    while !kit.store.open_turns(None).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
 }

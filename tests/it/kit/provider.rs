@@ -161,6 +161,11 @@ impl Scripted {
         self.plays.lock().unwrap().push_back(play);
     }
 
+    /// Forgets what is yet to be played.
+    pub fn reset(&self) {
+        self.plays.lock().unwrap().clear();
+    }
+
     pub fn calls(&self) -> usize {
         self.asked.lock().unwrap().len()
     }

@@ -47,7 +47,7 @@ pub struct Config {
     /// Where conversations are kept.
     pub storage: Storage,
     /// The Redis of a cluster.
-    pub cluster: Option<SecretString>,
+    pub cluster: Option<cluster::Config>,
     /// How turns are run.
     pub turns: Settings,
     /// Assistants and providers.

@@ -358,7 +358,7 @@ impl Life {
             }
             Ending::Broken(error) if has_text => (TurnStatus::Incomplete, Some(error)),
             Ending::Broken(error) => (TurnStatus::Failed, Some(error)),
-            Ending::Stopped(Stop::Drain) => {
+            Ending::Stopped(Stop::Drain | Stop::Fenced) => {
                 let error =
                     TurnError::new(ErrorCode::Draining, "the gateway was shut down while the turn ran");
                 (if has_text { TurnStatus::Incomplete } else { TurnStatus::Failed }, Some(error))
@@ -394,8 +394,11 @@ impl Life {
             }
             if active.call.is_under_way() {
                 self.may_have_acted(Effect::Possible);
-                let outcome =
-                    if matches!(ending, Ending::Stopped(Stop::Drain)) { "draining" } else { "cancelled" };
+                let outcome = if matches!(ending, Ending::Stopped(Stop::Drain | Stop::Fenced)) {
+                    "draining"
+                } else {
+                    "cancelled"
+                };
                 active.call.ended(outcome, active.call.status());
                 self.enter(
                     &active.call,

@@ -28,6 +28,7 @@ pub(super) struct Requests<C: Clock = DefaultClock> {
     limiter: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     clock: C,
     per_minute: NonZeroU32,
+    burst: NonZeroU32,
 }
 
 impl Requests {
@@ -42,24 +43,31 @@ impl<C: Clock + Clone> Requests<C> {
     fn by(limits: &Limits, clock: C) -> Option<Self> {
         let per_minute = limits.requests_per_minute.and_then(NonZeroU32::new)?;
         let burst = limits.burst.unwrap_or(per_minute.get() / 10);
-        let quota =
-            Quota::per_minute(per_minute).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_minute(per_minute).allow_burst(burst);
         let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
-        Some(Self { limiter, clock, per_minute })
+        Some(Self { limiter, clock, per_minute, burst })
+    }
+
+    /// How often the key may call.
+    pub(super) fn rate(&self) -> chat::Rate {
+        chat::Rate { per_minute: self.per_minute.get(), burst: self.burst.get() }
     }
 
     /// Counts a request; one that is too many is not counted.
     pub(super) fn check(&self) -> Rate {
-        let (remaining, burst, wait) = match self.limiter.check() {
-            Ok(state) => (state.remaining_burst_capacity(), state.quota().burst_size().get(), None),
-            Err(until) => {
-                let wait = until.wait_time_from(self.clock.now());
-                (0, until.quota().burst_size().get(), Some(whole_seconds(wait)))
-            }
-        };
+        match self.limiter.check() {
+            Ok(state) => self.told(state.remaining_burst_capacity(), None),
+            Err(until) => self.told(0, Some(until.wait_time_from(self.clock.now()))),
+        }
+    }
+
+    /// How a request stands that was counted: so many could be made now, or it has to wait.
+    pub(super) fn told(&self, remaining: u32, wait: Option<Duration>) -> Rate {
         let per_minute = self.per_minute.get();
-        let missing = u64::from(burst.saturating_sub(remaining));
-        Rate { per_minute, remaining, reset: (missing * 60).div_ceil(per_minute.into()), wait }
+        let missing = u64::from(self.burst.get().saturating_sub(remaining));
+        let reset = (missing * 60).div_ceil(per_minute.into());
+        Rate { per_minute, remaining, reset, wait: wait.map(whole_seconds) }
     }
 }
 

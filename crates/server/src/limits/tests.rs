@@ -98,7 +98,7 @@ proptest! {
             if begins {
                 let taken = used + running.len() as u64 * reserve.tokens;
                 let room = taken + reserve.tokens.max(1) <= limit;
-                let admitted = Arc::clone(&counter).admit(&limits, now);
+                let admitted = Arc::clone(&counter).admit(&limits, now, None);
                 prop_assert_eq!(admitted.is_ok(), room, "{} of {}", taken, limit);
                 if let Ok(lease) = admitted {
                     running.push((lease, cost));
@@ -140,7 +140,7 @@ fn places_and_budgets_hold_when_all_ask_at_once() {
         for _ in 0..16 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    let Ok(lease) = Arc::clone(&counter).admit(&limits, now) else { continue };
+                    let Ok(lease) = Arc::clone(&counter).admit(&limits, now, None) else { continue };
                     most_at_once.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::yield_now();
                     lease.settle(&[row(25)]);
@@ -162,7 +162,7 @@ fn of_two_budgets_that_are_used_up_the_longer_wait_is_told() {
         let limits = Limits { budgets, ..limits.clone() };
         // On a month's last day both end at once: any other day will do.
         let now: Timestamp = "2026-02-10T12:00:00.500Z".parse().unwrap();
-        let refused = counter(&limits).admit(&limits, now).unwrap_err();
+        let refused = counter(&limits).admit(&limits, now, None).unwrap_err();
         use axum::response::IntoResponse;
         let response = refused.into_response();
         let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
@@ -182,7 +182,7 @@ fn in_shadow_everything_is_counted_and_nothing_refused() {
     };
     let counter = counter(&limits);
     let leases: Vec<_> =
-        (0..3).map(|_| Arc::clone(&counter).admit(&limits, Timestamp::now()).unwrap()).collect();
+        (0..3).map(|_| Arc::clone(&counter).admit(&limits, Timestamp::now(), None).unwrap()).collect();
     assert_eq!(counter.turns().running, 3);
     leases.iter().for_each(|lease| lease.settle(&[row(7)]));
     assert_eq!(spent(&counter), 21);

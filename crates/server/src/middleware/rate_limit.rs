@@ -18,7 +18,7 @@ pub(crate) const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Counts the request; one too many is refused.
 pub(crate) async fn rate_limit(State(app): State<App>, who: Who, request: Request, next: Next) -> Response {
-    let rate = app.counters.request(who.key());
+    let rate = app.counters.request(who.key()).await;
     let mut response = match rate.and_then(|rate| rate.wait) {
         None => next.run(request).await,
         Some(wait) => {

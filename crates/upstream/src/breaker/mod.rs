@@ -3,11 +3,14 @@
 //! Closed, it counts what becomes of attempts over a window. Too many failures open it: nobody is let through. After a while, or
 //! when the pause that the upstream asked for is over, one attempt probes, and what becomes of it decides.
 
+mod hint;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+pub use hint::Hint;
+use hint::Listener;
 use http::StatusCode;
 pub(crate) use state::Outcome;
 use state::{Entry, Pass, State};
@@ -49,6 +52,7 @@ pub(crate) struct Breaker {
     /// Somebody may get through now who could not before.
     changed: Notify,
     queue: Queue,
+    listener: OnceLock<Listener>,
 }
 
 impl Breaker {
@@ -59,6 +63,7 @@ impl Breaker {
             state: Mutex::new(State::new(config.breaker.clone())),
             changed: Notify::new(),
             queue: Queue::default(),
+            listener: OnceLock::new(),
         }
     }
 
@@ -77,6 +82,29 @@ impl Breaker {
         let now = Instant::now();
         let (until, paused) = self.state().closed(now)?;
         (!paused).then(|| until.map_or(Duration::from_secs(1), |until| until - now))
+    }
+
+    /// Somebody else has learnt this. Goes no further.
+    pub(crate) fn hint(&self, hint: Hint) {
+        let mut state = self.state();
+        match hint {
+            Hint::Failing(duration) => state.suspect(Instant::now(), duration),
+            Hint::Paused(duration) => {
+                state.pause(Instant::now(), duration.min(PAUSE_MAX));
+            }
+        }
+    }
+
+    /// Tells this one what is learnt here, from now on. The first stands.
+    pub(crate) fn listen(&self, listener: Box<dyn Fn(Hint) + Send + Sync>) {
+        // An upstream outlives a reload: it has its listener already.
+        let _ = self.listener.set(Listener(listener));
+    }
+
+    fn tell(&self, hint: Option<Hint>) {
+        if let (Some(hint), Some(listener)) = (hint, self.listener.get()) {
+            (listener.0)(hint);
+        }
     }
 
     /// Waits for the end of a short pause; otherwise decides at once.
@@ -176,13 +204,15 @@ impl Ticket {
         if let Some(what) = what {
             state.last_failure = Some(LastFailure { what, at: SystemTime::now() });
         }
-        state.settle(&self.pass, outcome, Instant::now());
-        if let Some(pause) = pause {
-            state.pause(Instant::now(), pause.min(PAUSE_MAX));
-        }
+        let now = Instant::now();
+        let opened = state.settle(&self.pass, outcome, now).map(Hint::Failing);
+        let pause = pause.map(|pause| pause.min(PAUSE_MAX));
+        let paused = pause.filter(|pause| state.pause(now, *pause)).map(Hint::Paused);
         drop(state);
         self.settled = true;
         self.breaker.changed.notify_waiters();
+        self.breaker.tell(opened);
+        self.breaker.tell(paused);
     }
 }
 
