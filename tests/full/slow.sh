@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # 9,500 clients that connect and do not get on, at once. Less than a minute. Run from anywhere: tests/full/slow.sh
 set -eu
 cd "$(dirname "$0")/../.."
