@@ -115,6 +115,21 @@ async fn killed(redis: Option<&Redis>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_after_all_were_killed_settles_their_turns() {
+    let Some((bed, database, mut one, mut two)) = two_programs(None).await else { return };
+    let ((first, mut seen), (second, mut also)) = tokio::join!(begun(&one, 0), begun(&two, 1));
+    one.kill().await;
+    two.kill().await;
+    seen.extend(first.rest().await);
+    also.extend(second.rest().await);
+    let mut after = bed.start().await;
+    tokio::join!(settled(&after, 0, &seen), settled(&after, 1, &also));
+    after.signal("TERM").await;
+    assert!(after.ended().await.success());
+    database.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_paused_goes_on_and_changes_nothing() {
     let Some((_bed, database, mut one, mut two)) = two_programs(None).await else { return };
     let (stream, mut events) = begun(&one, 0).await;
