@@ -101,12 +101,13 @@ pub(super) struct Usage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
+    /// Not OpenAI's. A `cost` is a bare number to clients that know one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<Cost>,
+    billed: Option<Cost>,
 }
 
 impl From<Counts> for Usage {
     fn from(Counts { input, output, total, cost }: Counts) -> Self {
-        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, cost }
+        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, billed: cost }
     }
 }

@@ -90,8 +90,9 @@ struct Usage {
     output_tokens: u64,
     output_tokens_details: Thought,
     total_tokens: u64,
+    /// Not OpenAI's, and not `cost`: as in Chat Completions.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<chat::Cost>,
+    billed: Option<chat::Cost>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -112,7 +113,7 @@ impl From<Counts> for Usage {
             output_tokens: output,
             output_tokens_details: Thought::default(),
             total_tokens: total,
-            cost,
+            billed: cost,
         }
     }
 }
