@@ -11,6 +11,7 @@
 )]
 
 mod cassette;
+mod clients;
 mod config;
 mod crash;
 mod engine;
