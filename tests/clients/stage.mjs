@@ -6,7 +6,7 @@ const { SWITCHBOARD_URL, SWITCHBOARD_KEY, SWITCHBOARD_LIMITED_KEY, SIMULATOR_URL
 
 export const URL = `${SWITCHBOARD_URL}/openai/v1`;
 export const KEY = SWITCHBOARD_KEY;
-/** A key that may ask once every three seconds. */
+/** A key that may ask once every five seconds. */
 export const LIMITED_KEY = SWITCHBOARD_LIMITED_KEY;
 export const IMAGE = "https://example.com/cat.png";
 export const HISTORY = [

@@ -5,7 +5,7 @@ import urllib.request
 
 URL = os.environ["SWITCHBOARD_URL"] + "/openai/v1"
 KEY = os.environ["SWITCHBOARD_KEY"]
-# A key that may ask once every three seconds.
+# A key that may ask once every five seconds.
 LIMITED_KEY = os.environ["SWITCHBOARD_LIMITED_KEY"]
 SIMULATOR = os.environ["SIMULATOR_URL"]
 

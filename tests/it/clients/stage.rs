@@ -12,7 +12,7 @@ use crate::smoke::program::PATIENCE;
 /// The id of the simulator that holds a reply back after its first piece.
 pub const HELD: &str = "fault-hold-after-1";
 
-/// The secret of a key that may ask once every three seconds.
+/// The secret of a key that may ask once every five seconds.
 const LIMITED: &str = "a-key-with-limits";
 
 /// What runs a script.
@@ -59,7 +59,7 @@ impl Stage {
         bed.change("[defaults]\n", "[defaults]\nbreaker = { minimum = 100000 }\n");
         bed.change("kind = \"gptunnel\"\n", "kind = \"gptunnel\"\nstream_upstream = true\n");
         let limited = format!(
-            "[[keys]]\nname = \"limited\"\nsecret = \"{LIMITED}\"\nrequests_per_minute = 20\nburst = 1\n[[keys]]\n"
+            "[[keys]]\nname = \"limited\"\nsecret = \"{LIMITED}\"\nrequests_per_minute = 12\nburst = 1\n[[keys]]\n"
         );
         bed.change("[[keys]]\n", &limited);
         let gateway = bed.start().await;
@@ -116,6 +116,8 @@ impl Stage {
             .env("SIMULATOR_URL", &self.bed.simulator)
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            // What was sent and when, to be read when a step fails: on standard error in Python, in Node among what is printed.
+            .env("OPENAI_LOG", if matches!(tool, Tool::Node) { "off" } else { "info" })
             // Whatever would leave this machine finds nobody there.
             .env("https_proxy", "http://127.0.0.1:9")
             .env("no_proxy", "127.0.0.1,localhost")
