@@ -34,8 +34,11 @@ pub(crate) async fn read_out(State(app): State<App>, request: Request, next: Nex
     let mut response = next.run(request).await;
     if let Ok(left) = returned.try_recv() {
         let config = &app.front.config;
+        // One that is announced as too long is not begun with.
+        let fits = left.size_hint().lower() <= config.body_bytes_max as u64;
         let reading = drain(left, config.body_bytes_max);
-        if !tokio::time::timeout(WAIT.min(config.body_timeout), reading).await.unwrap_or(false) {
+        let wait = WAIT.min(config.body_timeout);
+        if !fits || !tokio::time::timeout(wait, reading).await.unwrap_or(false) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
