@@ -10,10 +10,12 @@
     reason = "tests: a failed expectation is a panic, and nothing here is public"
 )]
 
+mod browser;
 mod cassette;
 mod clients;
 mod config;
 mod crash;
+mod deploy;
 mod engine;
 mod faults;
 mod gateway;

@@ -2,6 +2,7 @@
 
 mod commands;
 pub mod config;
+mod files;
 mod log_writer;
 mod logging;
 mod output;

@@ -20,7 +20,7 @@ use crate::config::{Config, Storage};
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
-use crate::{tasks, traces};
+use crate::{files, tasks, traces};
 
 /// How long connections have to close once nothing runs any more.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -86,11 +86,14 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(turns = settled, "turns that ran when the process before ended were settled");
         }
-        let reloader = Arc::new(Reloader::new(file, engine.clone(), &config));
+        let reloader = Arc::new(Reloader::new(file, engine.clone(), Arc::clone(&maintenance), &config));
+        let files = files::raise();
+        let connections_max = files::clients(files, config.server.connections_max);
+        tracing::info!(files, connections = connections_max, "so many clients can be connected at once");
         let server = Server::new(
             engine.clone(),
             maintenance,
-            server::Config { open, ..config.server },
+            server::Config { open, connections_max, ..config.server },
             config.keys,
             Arc::clone(&reloader) as _,
             tasks.clone(),
@@ -184,7 +187,13 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Whether requests are answered without a key: only where there is none at all and the operator wants it so.
-async fn opens_without_key(config: &Config, maintenance: &dyn Maintenance) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// Nobody could use the gateway.
+pub(crate) async fn opens_without_key(
+    config: &Config,
+    maintenance: &dyn Maintenance,
+) -> anyhow::Result<bool> {
     let in_store = if config.keys.is_empty() {
         let keys = maintenance.keys().await.context("the store's keys cannot be read")?;
         keys.iter().any(|record| record.revoked_at.is_none())

@@ -227,6 +227,11 @@ impl Reader {
         self.repeated
     }
 
+    /// Leaves as if nobody had come: for who asked only whether there is something to read.
+    pub fn never_came(mut self) {
+        self.left = None;
+    }
+
     /// The number of the last event read.
     #[must_use]
     pub fn last_seq(&self) -> u64 {

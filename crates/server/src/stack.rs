@@ -12,7 +12,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::{audit, auth, cors, load_shed, rate_limit, request_id, trace, unread};
+use crate::middleware::{audit, auth, compress, cors, load_shed, rate_limit, request_id, trace, unread};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.
         .layer(from_fn_with_state(state(), trace::trace))
+        // Around the echo, so that it sees the bodies of errors, too; inside the span, because it takes time.
+        .layer(from_fn(compress::compress))
         // Inside the span, around all that answers: it writes the bodies of errors, which have the request's id in them.
         .layer(from_fn(request_id::echo))
         // Inside the echo, so that a fault of ours is an answer like any other.

@@ -2,7 +2,7 @@
 //! [`chat::Maintenance`].
 //!
 //! Every operation is one function over a `conn::Conn`, written once for both databases. `backend` runs it: on SQLite in
-//! the one writer's next group commit (`writer`), on PostgreSQL in a transaction of its own (`postgres`).
+//! the one writer's next group commit (`writer`) or on a connection for reading (`sqlite`), on PostgreSQL in a transaction of its own (`postgres`).
 
 mod accept;
 mod backend;
@@ -64,15 +64,12 @@ pub async fn open(config: &Config, tracker: &TaskTracker) -> Result<Arc<Store>, 
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<(), OpenError> {
-    use sqlx::Connection as _;
-
     match config.location()? {
         Location::Postgres => migrate::postgres(&postgres::options(config)?).await,
         Location::Memory => Ok(()),
         location => {
-            let (_, mut connection) = sqlite::connect(config, &location).await?;
-            migrate::sqlite(&mut connection).await?;
-            Ok(connection.close().await?)
+            let mut connection = sqlite::Place::make(config, &location).await?.open()?;
+            migrate::sqlite(&mut connection)
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The schema's versions, applied in order under a lock, each once.
 
+use rusqlite::TransactionBehavior;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::error::OpenError;
 
@@ -16,15 +17,15 @@ const DONE: &str = "INSERT INTO schema_versions (version) VALUES ($1)";
 const LOCK: i64 = 0x5357_4954_4348;
 
 /// Brings a SQLite file up to date. Its write lock keeps others out.
-pub(crate) async fn sqlite(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(TABLE).execute(&mut *transaction).await?;
-    let found: i64 = sqlx::query_scalar(NEWEST).fetch_one(&mut *transaction).await?;
+pub(crate) fn sqlite(connection: &mut rusqlite::Connection) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLE)?;
+    let found: i64 = transaction.query_row(NEWEST, [], |row| row.get(0))?;
     for (version, sql) in missing(SQLITE, found)? {
-        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
-        sqlx::query(DONE).bind(version).execute(&mut *transaction).await?;
+        transaction.execute_batch(sql)?;
+        transaction.execute(DONE, [version])?;
     }
-    Ok(transaction.commit().await?)
+    Ok(transaction.commit()?)
 }
 
 /// Brings a PostgreSQL database up to date, over a connection of its own.

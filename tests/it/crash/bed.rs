@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use simulator::Journal;
-use sqlx::Connection;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -105,19 +104,19 @@ impl Bed {
     }
 
     /// Another connection to the store, as another process would have it.
-    pub async fn connection(&self) -> sqlx::SqliteConnection {
-        sqlx::SqliteConnection::connect(&format!("sqlite:{}", self.store().display())).await.unwrap()
+    pub fn connection(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.store()).unwrap()
     }
 
     /// How many calls of each turn the ledger has.
-    pub async fn ledger(&self) -> std::collections::HashMap<String, Vec<String>> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT lower(hex(turn_id)), outcome FROM ledger ORDER BY number")
-                .fetch_all(&mut self.connection().await)
-                .await
-                .unwrap();
+    pub fn ledger(&self) -> std::collections::HashMap<String, Vec<String>> {
+        let connection = self.connection();
+        let mut rows =
+            connection.prepare("SELECT lower(hex(turn_id)), outcome FROM ledger ORDER BY number").unwrap();
+        let rows =
+            rows.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
         let mut ledger = std::collections::HashMap::<_, Vec<_>>::new();
-        for (turn, outcome) in rows {
+        for (turn, outcome) in rows.map(Result::unwrap) {
             ledger.entry(format!("turn_{turn}")).or_default().push(outcome);
         }
         ledger

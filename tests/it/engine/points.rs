@@ -8,7 +8,6 @@ use chat::{
     Turn, TurnStatus, WhenBusy,
 };
 use engine::{Ask, PutMessage, Reader, Refused};
-use sqlx::Connection;
 
 use super::faulty::{Faulty, Point, When, Wrong};
 use crate::kit::{Act, Gate, Kit, Options, Scripted, ask, caller, idempotency, text};
@@ -100,20 +99,18 @@ async fn accept(kit: &Kit, told: &mut Told, name: &'static str, ask: Ask) {
 }
 
 /// How many calls were made for each turn, and how many the ledger has.
-async fn calls(kit: &Kit) -> (HashMap<String, usize>, HashMap<String, usize>) {
+fn calls(kit: &Kit) -> (HashMap<String, usize>, HashMap<String, usize>) {
     let mut made = HashMap::new();
     for provider in &kit.providers {
         for request in provider.asked.lock().unwrap().iter() {
             *made.entry(request.turn_id.uuid().simple().to_string()).or_default() += 1;
         }
     }
-    let url = format!("sqlite:{}", kit.folder.path().join("test.db").display());
-    let rows: Vec<(String,)> = sqlx::query_as("SELECT lower(hex(turn_id)) FROM ledger")
-        .fetch_all(&mut sqlx::SqliteConnection::connect(&url).await.unwrap())
-        .await
-        .unwrap();
+    let connection = rusqlite::Connection::open(kit.folder.path().join("test.db")).unwrap();
+    let mut rows = connection.prepare("SELECT lower(hex(turn_id)) FROM ledger").unwrap();
+    let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let mut kept = HashMap::new();
-    for (turn,) in rows {
+    for turn in rows.map(Result::unwrap) {
         *kept.entry(turn).or_default() += 1;
     }
     (made, kept)
@@ -197,10 +194,10 @@ async fn a_crash_at_any_point_is_settled_at_the_next_start() {
             () = scene(&kit, &faulty, &mut told) => false,
         };
         let why = format!("{point:?}");
-        let (made, _) = calls(&kit).await;
+        let (made, _) = calls(&kit);
         let kit = kit.killed_and_restarted().await;
         check(&kit, &told, &why).await;
-        let (_, kept) = calls(&kit).await;
+        let (_, kept) = calls(&kit);
         for (name, turn) in stored(&told) {
             let (made, kept) = (made.get(&turn).copied().unwrap_or(0), kept.get(&turn).copied().unwrap_or(0));
             // The retry of the first one counts, unless the crash came before the note of it; a turn that was about to be asked
@@ -222,7 +219,7 @@ async fn a_failure_at_any_point_passes_without_a_restart() {
         let reached = faulty.disarm();
         let why = format!("{point:?}");
         check(&kit, &told, &why).await;
-        let (made, kept) = calls(&kit).await;
+        let (made, kept) = calls(&kit);
         for (name, turn) in stored(&told) {
             let (made, kept) = (made.get(&turn).copied().unwrap_or(0), kept.get(&turn).copied().unwrap_or(0));
             let retries = told.ended.iter().filter(|one| one.id.uuid().simple().to_string() == turn);

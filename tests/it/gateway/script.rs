@@ -17,6 +17,8 @@ pub struct Script {
     failure: Mutex<Option<ProviderError>>,
     /// What it can do is asked of it within a request: then it panics.
     pub panics: AtomicBool,
+    /// The next calls do.
+    pub panics_when_asked: AtomicBool,
     /// It reports no usage.
     pub silent: AtomicBool,
     /// It reports no money.
@@ -84,6 +86,7 @@ impl Provider for Script {
     }
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
+        assert!(!self.panics_when_asked.load(Ordering::SeqCst), "secret words of a panic");
         if let Some(error) = self.failure.lock().unwrap().clone() {
             return Err(error);
         }

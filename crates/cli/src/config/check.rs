@@ -119,7 +119,19 @@ fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<See
             }
             files.push(Seen::now(&file));
         }
-        config.tls = Some(Tls { certificate: tls.text("certificate").into(), key: tls.text("key").into() });
+        let pair = Tls { certificate: tls.text("certificate").into(), key: tls.text("key").into() };
+        // What cannot be read has been told.
+        let read = ["certificate", "key"].iter().all(|name| std::fs::File::open(tls.text(name)).is_ok());
+        if let Err(problem) = pair.check()
+            && read
+        {
+            problems.add(
+                tls.at("certificate"),
+                tls.path("certificate"),
+                format!("cannot be used: {problem}"),
+            );
+        }
+        config.tls = Some(pair);
     }
     (config, files)
 }

@@ -4,20 +4,16 @@
 //! turns. A turn is admitted while both together leave room for its reserve, so an overrun is bounded by what running turns cost
 //! beyond theirs.
 
+mod rate;
 mod standing;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chat::{ErrorCode, KeyId, Lease, LedgerRow, Maintenance, Timestamp, TurnError, UsageSumOfKey};
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 
@@ -25,7 +21,10 @@ use crate::error::ApiError;
 use crate::keys::Key;
 use crate::{Budget, Limits, Per, Reserve, metrics};
 
+pub(crate) use rate::Rate;
 pub(crate) use standing::Standing;
+
+use rate::Requests;
 
 /// What was read of the ledger is read again after so long, if nothing of the key runs.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
@@ -41,18 +40,6 @@ pub(crate) struct Counters {
     maintenance: Arc<dyn Maintenance>,
 }
 
-/// How a request stands to its key's rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) per_minute: u32,
-    /// Requests that could be made now.
-    pub(crate) remaining: u32,
-    /// Seconds until all of the burst could be.
-    pub(crate) reset: u64,
-    /// The request is one too many: seconds until it would not be.
-    pub(crate) wait: Option<u64>,
-}
-
 /// What a key may still spend.
 #[derive(Debug)]
 pub(crate) struct Left {
@@ -65,8 +52,6 @@ pub(crate) struct Left {
     pub(crate) amount: f64,
 }
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
-
 #[derive(Debug)]
 struct Counter {
     name: Arc<str>,
@@ -74,21 +59,16 @@ struct Counter {
     turns: Mutex<Turns>,
 }
 
+/// The limits of a key, and its requests by them.
 #[derive(Debug)]
 struct Settings {
     limits: Limits,
-    limiter: Option<Limiter>,
+    requests: Option<Requests>,
 }
 
 impl Settings {
     fn new(limits: Limits) -> Self {
-        let limiter = limits.requests_per_minute.and_then(NonZeroU32::new).map(|per_minute| {
-            let burst = limits.burst.unwrap_or(per_minute.get() / 10);
-            let quota =
-                Quota::per_minute(per_minute).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
-            RateLimiter::direct(quota).with_middleware::<StateInformationMiddleware>()
-        });
-        Self { limits, limiter }
+        Self { requests: Requests::of(&limits), limits }
     }
 }
 
@@ -253,51 +233,25 @@ impl Counters {
     /// Counts a request; none where the key has no rate.
     pub(crate) fn request(&self, key: &Key) -> Option<Rate> {
         let counter = self.counter(key);
-        let settings = counter.settings.load();
-        let limiter = settings.limiter.as_ref()?;
-        let per_minute = settings.limits.requests_per_minute?;
-        let (remaining, burst, wait) = match limiter.check() {
-            Ok(state) => (state.remaining_burst_capacity(), state.quota().burst_size().get(), None),
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                (0, until.quota().burst_size().get(), Some(whole_seconds(wait)))
-            }
-        };
-        let missing = u64::from(burst.saturating_sub(remaining));
-        let reset = (missing * 60).div_ceil(u64::from(per_minute.max(1)));
-        if wait.is_some() {
-            metrics::limit_hit("requests", !settings.limits.shadow);
+        // Here alone: what else a request does goes by the limits that it came in with, also when they have changed since.
+        if counter.settings.load().limits != key.limits {
+            counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
         }
-        Some(Rate { per_minute, remaining, reset, wait: wait.filter(|_| !settings.limits.shadow) })
+        let settings = counter.settings.load();
+        let rate = settings.requests.as_ref()?.check();
+        let enforced = !settings.limits.shadow;
+        if rate.wait.is_some() {
+            metrics::limit_hit("requests", enforced);
+        }
+        Some(Rate { wait: rate.wait.filter(|_| enforced), ..rate })
     }
 
     /// Makes room for a turn among the key's running ones and in its budgets.
     pub(crate) async fn turn(&self, key: &Key) -> Result<Box<dyn Lease>, ApiError> {
         let counter = self.counter(key);
         let now = Timestamp::now();
-        let settings = counter.settings.load_full();
-        let limits = &settings.limits;
-        self.read_spans(&counter, key.id(), &limits.budgets, now).await;
-        let mut turns = counter.turns();
-        if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
-            metrics::limit_hit("concurrency", !limits.shadow);
-            if !limits.shadow {
-                let message = "as many turns run as this key may have at once: wait for one to end";
-                return Err(ApiError::new(ErrorCode::KeyConcurrency, message));
-            }
-        }
-        let full = limits.budgets.iter().find(|one| turns.is_full(one, limits.reserve, &since(one.per, now)));
-        if let Some(budget) = full {
-            metrics::limit_hit("budget", !limits.shadow);
-            if !limits.shadow {
-                return Err(spent_up(budget.per, now));
-            }
-        }
-        turns.reserve(&limits.budgets, limits.reserve);
-        drop(turns);
-        let currencies = currencies(&limits.budgets);
-        let reserve = limits.reserve;
-        Ok(Box::new(TurnLease { counter, currencies, reserve, settled: AtomicBool::new(false) }))
+        self.read_spans(&counter, key.id(), &key.limits.budgets, now).await;
+        Ok(Box::new(counter.admit(&key.limits, now)?))
     }
 
     /// Reads what was spent in the spans that these budgets are for.
@@ -367,9 +321,6 @@ impl Counters {
             let settings = ArcSwap::from_pointee(Settings::new(key.limits.clone()));
             Arc::new(Counter { name: Arc::clone(&key.caller.key_name), settings, turns: Mutex::default() })
         });
-        if counter.settings.load().limits != key.limits {
-            counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
-        }
         Arc::clone(counter)
     }
 }
@@ -378,10 +329,32 @@ impl Counter {
     fn turns(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+    /// Takes a place and sets the reserve aside, in one step for all who ask at once.
+    fn admit(self: Arc<Self>, limits: &Limits, now: Timestamp) -> Result<TurnLease, ApiError> {
+        let mut turns = self.turns();
+        let enforced = !limits.shadow;
+        if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
+            metrics::limit_hit("concurrency", enforced);
+            if enforced {
+                let message = "as many turns run as this key may have at once: wait for one to end";
+                return Err(ApiError::new(ErrorCode::KeyConcurrency, message));
+            }
+        }
+        // The one that ends last, where several are used up: before that no turn is admitted.
+        let full =
+            limits.budgets.iter().filter(|one| turns.is_full(one, limits.reserve, &since(one.per, now)));
+        if let Some(budget) = full.max_by_key(|one| end_of(one.per, now)) {
+            metrics::limit_hit("budget", enforced);
+            if enforced {
+                return Err(spent_up(budget.per, now));
+            }
+        }
+        turns.reserve(&limits.budgets, limits.reserve);
+        drop(turns);
+        let currencies = currencies(&limits.budgets);
+        Ok(TurnLease { counter: self, currencies, reserve: limits.reserve, settled: AtomicBool::new(false) })
+    }
 }
 
 fn spent_up(per: Per, now: Timestamp) -> ApiError {

@@ -2,6 +2,7 @@
 
 use chat::{Cost, ErrorCode, FinishReason, Part, Timestamp, Turn, TurnError, TurnId, TurnStatus};
 use http::{HeaderMap, HeaderName};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::insert;
@@ -96,13 +97,17 @@ impl Counts {
 }
 
 /// Usage as Chat Completions shows it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Usage {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionUsage")]
+pub(crate) struct Usage {
+    /// Tokens read.
     prompt_tokens: u64,
+    /// Tokens written.
     completion_tokens: u64,
     total_tokens: u64,
-    /// Not OpenAI's. A `cost` is a bare number to clients that know one.
+    /// Money, where the provider names it: not OpenAI's. A `cost` is a bare number to clients that know one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cost")]
     billed: Option<Cost>,
 }
 

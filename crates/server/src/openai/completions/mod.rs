@@ -1,8 +1,8 @@
 //! `POST /v1/chat/completions`.
 
-mod answer;
-mod ask;
-mod chunks;
+pub(crate) mod answer;
+pub(crate) mod ask;
+pub(crate) mod chunks;
 mod frame;
 
 use axum::extract::State;
