@@ -117,8 +117,8 @@ def response(body, positive):
 
 
 def key(body, positive):
-    if positive and body.get("budgets"):
-        # A budget wants assistants whose providers report usage.
+    if positive and (body.get("budgets") or body.get("assistants")):
+        # A key names assistants that are there, and a budget those whose providers report usage.
         body["assistants"] = ["support"]
     try:
         ends = datetime.fromisoformat(body["expires_at"].upper().replace("Z", "+00:00"))

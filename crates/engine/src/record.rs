@@ -41,6 +41,9 @@ pub(crate) struct Recorder {
     writing: Option<(BoxFuture<'static, Result<(), StoreError>>, Mark)>,
     kept: Mark,
     calls: Calls,
+    /// The last note of calls that was asked for, and the last that was written, or could not be.
+    note: u64,
+    noted: u64,
     /// What the call whose text stands told of itself, as JSON.
     upstream: String,
 }
@@ -51,6 +54,7 @@ struct Mark {
     seq: u64,
     rows: usize,
     reserved: u64,
+    note: u64,
 }
 
 /// The turn's calls as the store should know them.
@@ -78,8 +82,10 @@ impl Recorder {
             unstored_key,
             due: None,
             writing: None,
-            kept: Mark { seq: 0, rows: 0, reserved: RESERVED_SEQ },
+            kept: Mark { reserved: RESERVED_SEQ, ..Mark::default() },
             calls: Calls::default(),
+            note: 0,
+            noted: 0,
             upstream: String::new(),
         }
     }
@@ -96,13 +102,26 @@ impl Recorder {
         }
     }
 
-    /// Calls have ended or begun. The first call of a turn needs no note: it is implied by the acceptance.
-    pub(crate) fn calls(&mut self, ended: &[LedgerRow], in_flight: Vec<LedgerRow>, attempts: &[Attempt]) {
+    /// Calls have ended or are to be sent: gives the number of the note of them, to ask [`Self::has_noted`] for. None where none is
+    /// made: the first call of a turn needs no note, it is implied by the acceptance.
+    pub(crate) fn calls(
+        &mut self,
+        ended: &[LedgerRow],
+        in_flight: Vec<LedgerRow>,
+        attempts: &[Attempt],
+    ) -> Option<u64> {
         if !self.stored || (ended.is_empty() && in_flight.len() < 2 && attempts.is_empty()) {
-            return;
+            return None;
         }
         self.calls = Calls { ended: ended.to_vec(), in_flight, attempts: attempts.to_vec() };
         self.due = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+        self.note = self.note.saturating_add(1);
+        Some(self.note)
+    }
+
+    /// Whether this note is written, or could not be: the turn goes on without a store, too.
+    pub(crate) fn has_noted(&self, note: u64) -> bool {
+        self.noted >= note
     }
 
     /// The call whose text stands has told this of itself so far.
@@ -165,7 +184,8 @@ impl Recorder {
     fn begin(&mut self, running: &Running) {
         let (slice, last_seq) = running.read(|log| (log.slice_after(self.kept.seq), log.last_seq()));
         let reserved_seq = last_seq.saturating_add(RESERVED_SEQ);
-        let mark = Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq };
+        let mark =
+            Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq, note: self.note };
         let checkpoint = Checkpoint {
             slice,
             after_seq: self.kept.seq,
@@ -182,6 +202,7 @@ impl Recorder {
     }
 
     fn written(&mut self, result: Result<(), StoreError>, mark: Mark, running: &Running) {
+        self.noted = mark.note;
         match result {
             Ok(()) => self.kept = mark,
             // Erased, or taken over by another process: whatever comes is nobody's any more.

@@ -81,10 +81,6 @@ impl Provider for Script {
         Memory::Replay
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        true
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         assert!(!self.panics_when_asked.load(Ordering::SeqCst), "secret words of a panic");
         if let Some(error) = self.failure.lock().unwrap().clone() {

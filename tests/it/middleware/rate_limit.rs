@@ -18,17 +18,19 @@ fn unstored() -> Value {
 
 #[tokio::test]
 async fn a_burst_is_let_through_and_then_no_more() {
-    let gateway = limited(json!({"requests_per_minute": 60, "burst": 3}));
+    // One more in ten seconds: none comes while these are asked.
+    let gateway = limited(json!({"requests_per_minute": 6, "burst": 3}));
     for remaining in [2, 1, 0] {
         let answer = gateway.get("/v1/assistants").await;
         assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=60;w=60"));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=6;w=60"));
         let state = answer.header("ratelimit").unwrap();
         assert!(state.starts_with(&format!("\"requests\";r={remaining};t=")), "{state}");
     }
     let refused = gateway.get("/v1/assistants").await;
     assert_eq!(refused.code(), (429, "key_rate_limit".into()));
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
     assert!(refused.header("ratelimit").unwrap().starts_with("\"requests\";r=0;t="));
     assert_eq!(gateway.get("/livez").await.status, 200);
 }
@@ -241,12 +243,17 @@ async fn a_budget_holds_when_many_ask_at_once() {
             let gateway = std::sync::Arc::clone(&gateway);
             asking.spawn(async move {
                 let mut used = 0;
-                for _ in 0..10 {
+                loop {
                     let body = json!({"assistant": "support", "message": "hi"});
                     let answer = gateway.post("/v1/chat", body).await;
-                    match answer.status.as_u16() {
-                        200 => used += answer.json()["usage"]["total_tokens"].as_u64().unwrap(),
-                        _ => assert!(["key_budget", "key_concurrency"].contains(&answer.code().1.as_str())),
+                    if answer.status == 200 {
+                        used += answer.json()["usage"]["total_tokens"].as_u64().unwrap();
+                    } else if answer.code().1 == "key_budget" {
+                        break;
+                    } else {
+                        // The place of the one before is free a moment after its answer.
+                        assert_eq!(answer.code().1, "key_concurrency");
+                        tokio::task::yield_now().await;
                     }
                 }
                 used

@@ -56,10 +56,6 @@ impl Provider for Library {
         Memory::Replay
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        true
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         request.observer.began();
         let source = Source {
@@ -116,10 +112,6 @@ impl Provider for Shop {
 
     fn memory(&self) -> Memory {
         Memory::Thread { windowed: false }
-    }
-
-    fn repeatable(&self, _: &Request) -> bool {
-        false
     }
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {

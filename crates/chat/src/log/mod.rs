@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use crate::{Content, EventRef, Part, Progress, Source, Turn};
+use crate::{Content, EventRef, Frame, Part, Progress, Source, Turn};
 
 /// A stored log that cannot be read: the store was damaged or written by a newer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,15 +62,6 @@ pub struct LogSlice {
     pub text: String,
     /// The events' order, lengths and the rest, as JSON.
     pub marks: String,
-}
-
-/// What a provider sent for the OpenAI dialect, as it came.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// Which of the turn's calls gave it: 0, 1, 2 … in the order in which they were begun.
-    pub call: u32,
-    /// It.
-    pub json: Arc<RawValue>,
 }
 
 /// The events of one turn so far.

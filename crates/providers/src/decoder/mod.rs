@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
 use futures_util::{StreamExt, stream};
-use upstream::{Body, Response};
+use upstream::{Body, Response, Verdict};
 
+use crate::again::Again;
 use crate::failure::Judge;
 use crate::health::Health;
 use crate::shape::{Item, Shape};
@@ -61,6 +62,8 @@ pub(crate) struct Driver {
     pub(crate) bytes_max: usize,
     /// The provider's id of the call, where its headers had one: named in errors.
     pub(crate) request_id: Option<String>,
+    /// How the call is made again while nothing of its answer counts.
+    pub(crate) again: Option<Again>,
 }
 
 impl Driver {
@@ -74,6 +77,7 @@ impl Driver {
             seen: Seen::default(),
             queue: first.into_iter().map(Ok).collect(),
             step: Step::Open,
+            failed: None,
             driver: self,
         };
         stream::unfold(run, |mut run| async move { run.next().await.map(|piece| (piece, run)) })
@@ -118,6 +122,8 @@ struct Run {
     seen: Seen,
     queue: VecDeque<Result<Piece, ProviderError>>,
     step: Step,
+    /// How the answer failed, until it is known whether the call is made again.
+    failed: Option<ProviderError>,
 }
 
 impl Run {
@@ -125,6 +131,10 @@ impl Run {
         loop {
             if let Some(piece) = self.queue.pop_front() {
                 return Some(piece);
+            }
+            if let Some(error) = self.failed.take() {
+                self.lost(error).await;
+                continue;
             }
             let body = self.body.as_mut()?;
             let next = if self.step == Step::Whole {
@@ -145,6 +155,28 @@ impl Run {
                 }
                 Some(Some(Err(failure))) => self.end(Err(self.driver.judge.transport(failure))),
                 None => self.end(Ok(())),
+            }
+        }
+    }
+
+    /// The answer came to nothing: the call is made again, or that is the end.
+    async fn lost(&mut self, error: ProviderError) {
+        self.driver.health.failed(&error);
+        let Some(mut again) = self.driver.again.take() else { return self.queue.push_back(Err(error)) };
+        match again.ask(&error).await {
+            None => self.queue.push_back(Err(error)),
+            Some(Err(error)) => self.queue.push_back(Err(error)),
+            Some(Ok(response)) => {
+                self.shape = Shape::new(&response.headers, self.driver.bytes_max);
+                self.status = response.status.as_u16();
+                self.decoder = again.decoder(&response.headers);
+                self.seen = Seen::default();
+                self.step = Step::Open;
+                let (request_id, first) = again.first(&response.headers);
+                self.driver.request_id = request_id;
+                self.queue.extend(first.into_iter().map(Ok));
+                self.body = Some(response.body);
+                self.driver.again = Some(again);
             }
         }
     }
@@ -185,6 +217,10 @@ impl Run {
     fn take(&mut self, pieces: Vec<Piece>, step: Result<Step, ProviderError>) {
         for piece in pieces {
             self.seen.piece(&piece);
+            // What was given so cannot be taken back, and the call is as good as answered.
+            if self.driver.again.is_some() && counts(&piece) {
+                self.driver.again = None;
+            }
             self.queue.push_back(Ok(piece));
         }
         match step {
@@ -200,9 +236,7 @@ impl Run {
 
     /// Ends the stream: once. What goes wrong after a whole reply takes nothing from it.
     fn end(&mut self, outcome: Result<(), ProviderError>) {
-        if self.body.take().is_none() {
-            return;
-        }
+        let Some(body) = self.body.take() else { return };
         let outcome = match outcome {
             Err(error) if self.step == Step::Open => Err(error),
             _ if self.seen.words || self.seen.tool_call => Ok(Piece::End(self.decoder.finish_reason())),
@@ -212,6 +246,8 @@ impl Run {
                 _ => Failure::Empty.into(),
             }),
         };
+        // The breaker cannot know otherwise: a reply is often whole before its body has ended, and a failure in it is its words.
+        body.found(outcome.as_ref().err().map_or(Verdict::Fine, Judge::verdict));
         let outcome = outcome.map_err(|mut error: ProviderError| {
             error.status = error.status.or(Some(self.status));
             error.request_id = error
@@ -225,11 +261,29 @@ impl Run {
             }
             error
         });
-        match &outcome {
-            Ok(_) => self.driver.health.well(),
-            Err(error) => self.driver.health.failed(error),
+        match outcome {
+            Ok(end) => {
+                self.driver.health.well();
+                self.queue.push_back(Ok(end));
+            }
+            Err(error) => self.failed = Some(error),
         }
-        self.queue.push_back(outcome);
+    }
+}
+
+/// Whether readers have something of the answer itself with this piece.
+fn counts(piece: &Piece) -> bool {
+    match piece {
+        Piece::Text(text) => !text.is_empty(),
+        Piece::Extension(json) => chat::Frame::says_something(json),
+        Piece::Replace(_) | Piece::Citation(_) | Piece::ToolCall(_) | Piece::End(_) => true,
+        Piece::Sources(_)
+        | Piece::Progress(_)
+        | Piece::Emulated(_)
+        | Piece::Model(_)
+        | Piece::Upstream(_)
+        | Piece::Thread(_)
+        | Piece::Usage(_) => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The answers to requests that went wrong: which statuses and codes a route has, as responses.
 
+use std::sync::LazyLock;
+
 use chat::ErrorCode;
 use chat::ErrorCode as E;
 use serde_json::{Map, Value, json};
@@ -163,8 +165,9 @@ fn response(codes: &[ErrorCode], form: Dialect, about_turn: bool, limited: bool)
 
 /// What a code says, in its own documentation's words.
 fn meaning(code: ErrorCode) -> String {
-    let schema = schemars::SchemaGenerator::default().into_root_schema_for::<ErrorCode>().to_value();
-    let choices = schema.get("oneOf").and_then(Value::as_array);
+    static SCHEMA: LazyLock<Value> =
+        LazyLock::new(|| schemars::SchemaGenerator::default().into_root_schema_for::<ErrorCode>().to_value());
+    let choices = SCHEMA.get("oneOf").and_then(Value::as_array);
     choices
         .and_then(|all| {
             all.iter().find(|one| one.get("const").and_then(Value::as_str) == Some(code.as_str()))

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::{Service, ServiceExt};
 
 use crate::attempt::{Answer, Attempt, Queue, after};
-use crate::{Clock, Config, Failure, LastFailure, Verdict};
+use crate::{Clock, Config, Failure, LastFailure, Observer, Verdict};
 
 /// The longest pause that an upstream is granted. One that asks for an hour is asked again after this, by one call.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -27,26 +27,14 @@ where
     S: Service<Attempt, Response = Answer, Error = Failure>,
 {
     let mut ticket = breaker.admit(attempt.journey.deadline).await?;
+    ticket.observer.clone_from(&attempt.journey.call.observer);
     let mut result = next.oneshot(attempt).await;
     match &mut result {
-        Ok(answer) => match answer.verdict {
-            Verdict::Fine => {
-                ticket.head_came();
-                answer.response.body.ride(ticket);
-            }
-            Verdict::Refused => ticket.settle(Outcome::Answered, None, None),
-            Verdict::Busy { retry_after } => ticket.settle(Outcome::Answered, retry_after, None),
-            Verdict::Unavailable { retry_after } => {
-                ticket.settle(
-                    Outcome::Failed,
-                    retry_after,
-                    Some("the answer says that it is unavailable".into()),
-                );
-            }
-            Verdict::Failed => {
-                ticket.settle(Outcome::Failed, None, Some("the answer says that it failed".into()))
-            }
-        },
+        Ok(answer) if answer.verdict == Verdict::Fine => {
+            ticket.head_came();
+            answer.response.body.ride(ticket);
+        }
+        Ok(answer) => ticket.settle_verdict(answer.verdict),
         Err(failure) => ticket.settle_failure(failure),
     }
     result
@@ -99,7 +87,9 @@ impl Breaker {
             let changed = self.changed.notified();
             let now = Instant::now();
             let (until, paused) = match self.state().enter(now) {
-                Entry::Through(pass) => return Ok(Ticket { breaker: self.clone(), pass, settled: false }),
+                Entry::Through(pass) => {
+                    return Ok(Ticket { breaker: self.clone(), pass, settled: false, observer: None });
+                }
                 Entry::Wait { until, paused } => (until, paused),
             };
             if waiting.is_none() {
@@ -131,6 +121,7 @@ pub(crate) struct Ticket {
     breaker: Arc<Breaker>,
     pass: Pass,
     settled: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Ticket {
@@ -165,6 +156,20 @@ impl Ticket {
         self.settle(outcome, pause, what);
     }
 
+    /// The answer says this of itself.
+    pub(crate) fn settle_verdict(self, verdict: Verdict) {
+        let (outcome, pause, what) = match verdict {
+            Verdict::Fine => (Outcome::Succeeded, None, None),
+            Verdict::Refused => (Outcome::Answered, None, None),
+            Verdict::Busy { retry_after } => (Outcome::Answered, retry_after, None),
+            Verdict::Unavailable { retry_after } => {
+                (Outcome::Failed, retry_after, Some("the answer says that it is unavailable"))
+            }
+            Verdict::Failed => (Outcome::Failed, None, Some("the answer says that it failed")),
+        };
+        self.settle(outcome, pause, what.map(str::to_owned));
+    }
+
     /// What became of it; how long the upstream wants to be left alone; in what words.
     pub(crate) fn settle(mut self, outcome: Outcome, pause: Option<Duration>, what: Option<String>) {
         let mut state = self.breaker.state();
@@ -184,7 +189,15 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.settled {
-            self.breaker.state().settle(&self.pass, Outcome::Unknown, Instant::now());
+            let gave_up = self.observer.as_ref().is_some_and(|observer| observer.gave_up());
+            let outcome = if gave_up { Outcome::Failed } else { Outcome::Unknown };
+            let mut state = self.breaker.state();
+            if gave_up {
+                let what = "no answer for as long as was waited".to_owned();
+                state.last_failure = Some(LastFailure { what, at: SystemTime::now() });
+            }
+            state.settle(&self.pass, outcome, Instant::now());
+            drop(state);
             self.breaker.changed.notify_waiters();
         }
     }

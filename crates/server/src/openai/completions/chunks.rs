@@ -37,7 +37,8 @@ pub(super) struct Chunks {
     stage: Stage,
     /// The call that runs; earlier ones have failed.
     call: u32,
-    fallbacks: u32,
+    /// Calls that were told to follow another.
+    told: u32,
     /// Frames of that call, while nothing is sent.
     held: Vec<Arc<RawValue>>,
     sent: Sent,
@@ -104,7 +105,7 @@ impl Chunks {
             turn: None,
             stage: Stage::Waiting,
             call: 0,
-            fallbacks: 0,
+            told: 0,
             held: Vec::new(),
             sent: Sent::default(),
             upstream_model: None,
@@ -154,7 +155,7 @@ impl Script for Chunks {
             Seen::Standing(_) => {}
             Seen::Frame(frame) => self.frame(frame),
             Seen::Event(_, event) => match event {
-                EventRef::Progress(progress) if progress.step == "fallback" => self.fallback(),
+                EventRef::Progress(progress) if frame::is_another_call(&progress.step) => self.another_call(),
                 EventRef::Delta(text) => self.text(|sent| sent.append(text)),
                 EventRef::Replaced(text) => self.text(|sent| sent.replace(text)),
                 EventRef::Ended(turn) => self.finish(turn),
@@ -180,17 +181,17 @@ impl Chunks {
             Stage::Events => {}
             Stage::Waiting => {
                 self.held.push(Arc::clone(&frame.json));
-                if frame::says_something(&frame.json) {
+                if Frame::says_something(&frame.json) {
                     self.begin();
                 }
             }
         }
     }
 
-    fn fallback(&mut self) {
-        self.fallbacks += 1;
-        if self.fallbacks > self.call {
-            self.next_call(self.fallbacks);
+    fn another_call(&mut self) {
+        self.told += 1;
+        if self.told > self.call {
+            self.next_call(self.told);
         }
     }
 

@@ -39,22 +39,9 @@ pub(super) fn model(frame: &RawValue) -> Option<String> {
     serde_json::from_str::<Named>(frame.get()).ok()?.model
 }
 
-/// Whether a chunk says anything beyond who speaks: text, a piece of a tool's call, or what we do not know.
-pub(super) fn says_something(frame: &RawValue) -> bool {
-    #[derive(Deserialize)]
-    struct Chunk {
-        #[serde(default)]
-        choices: Vec<Choice>,
-    }
-    #[derive(Deserialize)]
-    struct Choice {
-        #[serde(default)]
-        delta: IndexMap<String, Box<RawValue>>,
-    }
-    let Ok(Chunk { choices }) = serde_json::from_str(frame.get()) else { return false };
-    let nothing = |value: &RawValue| matches!(value.get(), "null" | "\"\"" | "[]" | "{}");
-    let mut said = choices.iter().flat_map(|choice| &choice.delta);
-    said.any(|(name, value)| name != "role" && !nothing(value))
+/// Whether a step says that another call has begun: what came before it is of one that failed.
+pub(super) fn is_another_call(step: &str) -> bool {
+    matches!(step, "retry" | "fallback")
 }
 
 #[cfg(test)]
@@ -79,23 +66,5 @@ mod tests {
         assert_eq!(frames.rewritten(&given), Some(expected));
         assert_eq!(model(&given).as_deref(), Some("gpt-4o"));
         assert_eq!(frames.rewritten(&raw("[1]")), None);
-    }
-
-    #[test]
-    fn who_speaks_is_not_yet_an_answer() {
-        for silent in [
-            r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null}}]}"#,
-            r#"{"choices":[],"usage":{"total_tokens":1}}"#,
-            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
-        ] {
-            assert!(!says_something(&raw(silent)), "{silent}");
-        }
-        for said in [
-            r#"{"choices":[{"delta":{"content":"a"}}]}"#,
-            r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#,
-            r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
-        ] {
-            assert!(says_something(&raw(said)), "{said}");
-        }
     }
 }
