@@ -164,10 +164,6 @@ impl Provider for Outage {
         Memory::Replay
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, _: Request) -> Result<PieceStream, ProviderError> {
         Err(Failure::Failed.into())
     }
