@@ -12,10 +12,11 @@ const ENDS = ["turn.completed", "turn.incomplete", "turn.failed", "turn.cancelle
 async function* turn(body) {
   let turnId;
   let last = "0";
-  // With the same key the same request is the same turn, also if its answer was lost.
+  // With the same key the same request is the same turn, also if its answer was lost. Anything unique will do.
+  const key = `${Date.now()}-${Math.random()}`;
   const first = {
     method: "POST",
-    headers: { authorization, "content-type": "application/json", "idempotency-key": crypto.randomUUID() },
+    headers: { authorization, "content-type": "application/json", "idempotency-key": key },
     body: JSON.stringify({ ...body, stream: true }),
   };
   for (let attempt = 0; attempt < 10; attempt++) {
