@@ -12,6 +12,7 @@
 
 mod browser;
 mod cassette;
+mod clients;
 mod cluster_limits;
 mod config;
 mod crash;

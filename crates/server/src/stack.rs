@@ -12,7 +12,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::{audit, auth, compress, cors, load_shed, rate_limit, request_id, trace};
+use crate::middleware::{audit, auth, compress, cors, load_shed, rate_limit, request_id, trace, unread};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
         .layer(from_fn(request_id::echo))
         // Inside the echo, so that a fault of ours is an answer like any other.
         .layer(CatchPanicLayer::custom(panicked))
+        // Around all that refuses: whoever is refused with a body unread can go on with the connection.
+        .layer(from_fn_with_state(state(), unread::read_out))
         // Before auth: a preflight has no key. Before load shed: a browser is to see the 503, too.
         .layer(from_fn_with_state(state(), cors::cors))
         // Before anything that costs: work that cannot be done is refused while that is cheap.

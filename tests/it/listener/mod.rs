@@ -163,6 +163,37 @@ async fn heads_and_bodies_must_arrive_in_time() {
     running.leave().await;
 }
 
+/// Clients send a head and its body one after the other, and keep the connection for the next request whatever is answered.
+#[tokio::test]
+async fn who_is_refused_before_the_body_was_read_can_go_on() {
+    let running = running(|_| {}).await;
+    let mut client = connect(&running).await;
+    let body = turn().to_string();
+    let head = |end: &str| {
+        format!(
+            "POST /v1/chat HTTP/1.1\r\nhost: x\r\nx-api-key: not-a-key\r\n{end}content-length: {}\r\n\r\n",
+            body.len()
+        )
+    };
+    client.write_all(head("").as_bytes()).await.unwrap();
+    // By the time that another is answered the head has been read.
+    let mut other = connect(&running).await;
+    other.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(read_to_end(other).await.contains("200 OK"));
+    client.write_all(body.as_bytes()).await.unwrap();
+    client.write_all(head("connection: close\r\n").as_bytes()).await.unwrap();
+    client.write_all(body.as_bytes()).await.unwrap();
+    let answers = read_to_end(client).await;
+    assert_eq!(answers.matches("HTTP/1.1 401").count(), 2, "{answers}");
+
+    // A body that does not come is not waited for for ever, and the client is told that the connection ends.
+    let mut silent = connect(&running).await;
+    silent.write_all(head("").as_bytes()).await.unwrap();
+    let answer = read_to_end(silent).await;
+    assert!(answer.contains("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    running.leave().await;
+}
+
 #[tokio::test]
 async fn connections_beyond_the_bound_wait() {
     let running = running(|config| config.connections_max = 1).await;

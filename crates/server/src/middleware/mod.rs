@@ -8,3 +8,4 @@ pub(crate) mod load_shed;
 pub(crate) mod rate_limit;
 pub(crate) mod request_id;
 pub(crate) mod trace;
+pub(crate) mod unread;

@@ -105,14 +105,14 @@ pub(crate) struct Usage {
     /// Tokens written.
     completion_tokens: u64,
     total_tokens: u64,
-    /// Money, where the provider names it: not OpenAI's.
+    /// Money, where the provider names it: not OpenAI's. A `cost` is a bare number to clients that know one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Cost")]
-    cost: Option<Cost>,
+    billed: Option<Cost>,
 }
 
 impl From<Counts> for Usage {
     fn from(Counts { input, output, total, cost }: Counts) -> Self {
-        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, cost }
+        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, billed: cost }
     }
 }

@@ -143,7 +143,9 @@ fn response(codes: &[ErrorCode], form: Dialect, about_turn: bool, limited: bool)
     header("x-turn-id", about_turn);
     // A busy conversation is worth waiting for, though the request as it stands is no error of the moment.
     header("retry-after", codes.iter().any(|code| code.retryable() || *code == ErrorCode::ConversationBusy));
-    header("x-should-retry", status >= 500);
+    // Stands there with a 409, too, when somebody has stopped the turn: OpenAI's clients repeat any.
+    let stopped = form == Dialect::OpenAi && codes.contains(&ErrorCode::ConversationBusy);
+    header("x-should-retry", status >= 500 || stopped);
     header("www-authenticate", status == 401);
     header("allow", status == 405);
     // Who is not known has no limit to be told of.

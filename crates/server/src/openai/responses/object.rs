@@ -129,10 +129,10 @@ struct Usage {
     output_tokens: u64,
     output_tokens_details: Thought,
     total_tokens: u64,
-    /// Money, where the provider names it: not OpenAI's.
+    /// Money, where the provider names it: not OpenAI's, and not called `cost`, as in Chat Completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "chat::Cost")]
-    cost: Option<chat::Cost>,
+    billed: Option<chat::Cost>,
 }
 
 /// Tokens that were read from a cache: not known here.
@@ -157,7 +157,7 @@ impl From<Counts> for Usage {
             output_tokens: output,
             output_tokens_details: Thought::default(),
             total_tokens: total,
-            cost,
+            billed: cost,
         }
     }
 }
