@@ -1,11 +1,14 @@
 //! What a provider's decoder is, and the driver that makes a stream of pieces from an answer.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt};
+use tokio::time::Sleep;
 use upstream::{Body, Response};
 
 use crate::failure::Judge;
@@ -73,12 +76,12 @@ impl Driver {
             decoder,
             seen: Seen::default(),
             queue: first.into_iter().map(Ok).collect(),
+            pieces: Vec::new(),
             step: Step::Open,
+            grace: None,
             driver: self,
         };
-        stream::unfold(run, |mut run| async move { run.next().await.map(|piece| (piece, run)) })
-            .fuse()
-            .boxed()
+        Box::pin(run)
     }
 }
 
@@ -117,38 +120,54 @@ struct Run {
     decoder: Box<dyn Decoder>,
     seen: Seen,
     queue: VecDeque<Result<Piece, ProviderError>>,
+    /// Empty: what an item becomes, kept so that not every item makes room for it.
+    pieces: Vec<Piece>,
     step: Step,
+    /// How long what may follow a whole reply is still waited for.
+    grace: Option<Pin<Box<Sleep>>>,
 }
 
-impl Run {
-    async fn next(&mut self) -> Option<Result<Piece, ProviderError>> {
+impl Stream for Run {
+    type Item = Result<Piece, ProviderError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
         loop {
-            if let Some(piece) = self.queue.pop_front() {
-                return Some(piece);
+            if let Some(piece) = this.queue.pop_front() {
+                return Poll::Ready(Some(piece));
             }
-            let body = self.body.as_mut()?;
-            let next = if self.step == Step::Whole {
-                // A provider that has said all may forget to hang up: its reply does not become a failure for it.
-                tokio::time::timeout(GRACE, body.next()).await.ok()
-            } else {
-                Some(body.next().await)
+            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+            let next = match body.poll_next_unpin(context) {
+                Poll::Ready(next) => {
+                    this.grace = None;
+                    next
+                }
+                Poll::Pending if this.step == Step::Whole => {
+                    // A provider that has said all may forget to hang up: its reply does not become a failure for it.
+                    let grace = this.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
+                    ready!(grace.as_mut().poll(context));
+                    this.end(Ok(()));
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
             };
             match next {
-                Some(Some(Ok(bytes))) => {
-                    self.shape.push(&bytes);
-                    self.items();
+                Some(Ok(bytes)) => {
+                    this.shape.push(&bytes);
+                    this.items();
                 }
-                Some(None) => {
-                    self.shape.finish();
-                    self.items();
-                    self.clean_end();
+                None => {
+                    this.shape.finish();
+                    this.items();
+                    this.clean_end();
                 }
-                Some(Some(Err(failure))) => self.end(Err(self.driver.judge.transport(failure))),
-                None => self.end(Ok(())),
+                Some(Err(failure)) => this.end(Err(this.driver.judge.transport(failure))),
             }
         }
     }
+}
 
+impl Run {
     /// Takes in all items that are complete.
     fn items(&mut self) {
         while self.body.is_some() {
@@ -161,9 +180,10 @@ impl Run {
                 self.seen.emulated_stream = true;
                 self.queue.push_back(Ok(Piece::Emulated(Emulated::Stream)));
             }
-            let mut pieces = Vec::new();
+            let mut pieces = std::mem::take(&mut self.pieces);
             let step = self.decoder.item(item, &mut pieces);
-            self.take(pieces, step);
+            self.take(&mut pieces, step);
+            self.pieces = pieces;
         }
     }
 
@@ -173,7 +193,7 @@ impl Run {
         }
         let mut pieces = Vec::new();
         let step = self.decoder.end(&mut pieces);
-        self.take(pieces, step);
+        self.take(&mut pieces, step);
         if self.body.is_some() {
             // Nothing at all is an answer without a word; words without the sign of their end are an answer that is cut.
             let failure =
@@ -182,8 +202,8 @@ impl Run {
         }
     }
 
-    fn take(&mut self, pieces: Vec<Piece>, step: Result<Step, ProviderError>) {
-        for piece in pieces {
+    fn take(&mut self, pieces: &mut Vec<Piece>, step: Result<Step, ProviderError>) {
+        for piece in pieces.drain(..) {
             self.seen.piece(&piece);
             self.queue.push_back(Ok(piece));
         }
