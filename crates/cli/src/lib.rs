@@ -2,6 +2,7 @@
 
 mod commands;
 pub mod config;
+mod log_line;
 mod log_writer;
 mod logging;
 mod output;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::{self, Head};
 use super::pool::Connection;
@@ -111,22 +111,13 @@ impl Exchange {
         context: &mut Context<'_>,
         take: impl FnOnce(&mut Vec<u8>, &[u8]),
     ) -> Poll<io::Result<usize>> {
-        let mut take = Some(take);
-        loop {
-            ready!(self.connection.socket.poll_read_ready(context))?;
-            let (socket, pending) = (&self.connection.socket, &mut self.pending);
-            let read: io::Result<usize> = SCRATCH.with_borrow_mut(|scratch| {
-                let count = socket.try_read(scratch)?;
-                if let Some(take) = take.take() {
-                    take(pending, scratch.get(..count).unwrap_or_default());
-                }
-                Ok(count)
-            });
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
-            }
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            // Knows, unlike a mere attempt at reading, that a read which leaves room in the buffer has read all there was.
+            ready!(Pin::new(&mut self.connection.socket).poll_read(context, &mut buffer))?;
+            take(&mut self.pending, buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 
     /// The connection, if it can be used again after a body that ended where it should.

@@ -2,12 +2,18 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::client::POOL_IDLE;
 use crate::tasks;
+
+/// How long what the runtime knows of a connection counts as all there is to know.
+const KNOWN_FOR: Duration = Duration::from_millis(50);
 
 /// A connection.
 #[derive(Debug)]
@@ -21,7 +27,12 @@ impl Connection {
     }
 
     /// Whether nothing has come while it waited: neither its end nor bytes that nobody asked for.
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&self, since: Instant) -> bool {
+        // What the runtime knows is as good as what the system says, where it has only just looked.
+        let known = self.socket.ready(Interest::READABLE).now_or_never().is_none();
+        if known && since.elapsed() < KNOWN_FOR {
+            return true;
+        }
         let mut byte = [0];
         matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -56,7 +67,7 @@ impl Pool {
                 self.lock().connections.clear();
                 return None;
             }
-            if connection.is_quiet() {
+            if connection.is_quiet(since) {
                 return Some(connection);
             }
         }
