@@ -6,8 +6,7 @@ use std::time::Duration;
 use chat::{
     Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, Message,
     MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
-    StoredThread, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
-    UserId, WhenBusy,
+    StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -26,7 +25,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish};
+use crate::{doubt, follow, membership, publish, thread};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -474,22 +473,12 @@ fn new_turn(
         when_busy: ask.when_busy.unwrap_or(settings.when_busy),
         queue_max: QUEUE_MAX,
         idempotency: ask.idempotency.take(),
-        thread: thread_seed(&plan.asked),
+        thread: thread::seed(&plan.asked),
         context_messages: plan.context_messages,
         request: String::new(),
         owner: owner.to_owned(),
         created_at: now,
     }
-}
-
-/// The thread of an assistant whose provider keeps threads.
-pub(crate) fn thread_seed(assistant: &Assistant) -> Option<ThreadSeed> {
-    let keeps = matches!(assistant.provider.provider.memory(), chat::Memory::Thread { .. });
-    keeps.then(|| ThreadSeed {
-        assistant: assistant.name.clone(),
-        upstream_id: assistant.upstream_id.clone(),
-        fresh_id: assistant.provider.provider.new_thread(),
-    })
 }
 
 /// How a turn's wait came out when it does not begin.
@@ -528,7 +517,7 @@ async fn wait(
             () = tokio::time::sleep_until(admitted.deadline) => break NotBegun::OutOfTime,
             () = settled_or_a_while(ahead) => {}
         }
-        let seed = thread_seed(&plan.asked);
+        let seed = thread::seed(&plan.asked);
         let owner = running.owner.as_deref().map(String::as_str).unwrap_or_default();
         match inner.store.begin_turn(&running.tenant, running.id, owner, seed, plan.context_messages).await {
             Ok(begun) => {
