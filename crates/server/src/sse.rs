@@ -65,10 +65,13 @@ impl Watch {
         }
         let mut buffer = BytesMut::new();
         let repeat = self.repeat;
+        let abandoned = self.reader.abandoned();
         let read = tokio::select! {
             biased;
             () = self.life.ended() => return None,
             read = self.reader.read(|seq, event| frame(&mut buffer, seq, event, repeat)) => Some(read),
+            // Without an end: whoever reads comes back, and another gateway reads on.
+            () = abandoned => return None,
             () = tokio::time::sleep(self.heartbeat) => None,
         };
         match read {
