@@ -53,6 +53,8 @@ pub(crate) struct Running {
     stop_reason: OnceLock<Stop>,
     /// Cancelled once the end is in the log and in the store.
     pub(crate) settled: CancellationToken,
+    /// Cancelled when a turn that runs elsewhere is followed no more before it has ended: the process leaves.
+    pub(crate) abandoned: CancellationToken,
     log: Mutex<EventLog>,
     /// The turn as it stands while it runs.
     snapshot: Mutex<Arc<Turn>>,
@@ -94,6 +96,7 @@ impl Running {
             stop: CancellationToken::new(),
             stop_reason: OnceLock::new(),
             settled: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
             log: Mutex::new(EventLog::started(Arc::clone(&turn))),
             snapshot: Mutex::new(turn),
             news: Notify::new(),
@@ -331,6 +334,11 @@ impl Reader {
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.after
+    }
+
+    /// Resolves when nothing more will come here though the turn goes on elsewhere: the process leaves.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + use<> {
+        self.running.abandoned.clone().cancelled_owned()
     }
 
     /// Waits for events and hands them over, as many as there are (up to a bound). Dropping the future loses nothing.

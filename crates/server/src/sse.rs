@@ -65,6 +65,7 @@ impl Watch {
         }
         let mut buffer = BytesMut::new();
         let repeat = self.repeat;
+        let abandoned = self.reader.abandoned();
         let read = tokio::select! {
             biased;
             beat = self.pulse.beat() => match beat {
@@ -72,6 +73,8 @@ impl Watch {
                 Beat::Quiet => None,
             },
             read = self.reader.read(|seq, event| frame(&mut buffer, seq, event, repeat)) => Some(read),
+            // Without an end: whoever reads comes back, and another gateway reads on.
+            () = abandoned => return None,
         };
         match read {
             None => return Some(Bytes::from_static(HEARTBEAT)),
