@@ -10,9 +10,14 @@
     reason = "tests: a failed expectation is a panic, and nothing here is public"
 )]
 
+mod browser;
 mod cassette;
+mod clients;
+mod cluster_limits;
 mod config;
 mod crash;
+mod degraded;
+mod deploy;
 mod engine;
 mod faults;
 mod gateway;
@@ -25,8 +30,10 @@ mod observe;
 mod openai;
 mod openapi;
 mod providers;
+mod replicas;
 mod routes;
 mod simulator;
+mod size;
 mod smoke;
 mod store;
 mod tidy;

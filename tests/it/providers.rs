@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chat::{Clock, Failure};
+use serde_json::json;
 
 use crate::cassette::{self, Transport};
 
@@ -69,6 +70,46 @@ async fn only_a_call_without_effect_is_sent_again_after_a_reset() {
     };
     assert_eq!(calls("openai").await, 3);
     assert_eq!(calls("gptunnel").await, 1);
+    // A call that begins a thread leaves one behind that nobody knows of; a call in a thread is remembered there.
+    for (mode, begins, goes_on) in [("replay", 3, 3), ("thread", 3, 1)] {
+        let settings = format!("api_key = 'test-key'\nhistory_mode = '{mode}'");
+        for transport in [Transport::Resets, Transport::Begins(": hello\n\n")] {
+            let (calls, _) = cassette::ask_transport("unleash", &settings, true, transport).await;
+            assert_eq!(calls, begins, "{mode}: {transport:?}");
+            let question =
+                json!({"upstream_id": "a", "message": "Hi", "stream": true, "thread": {"id": "t"}});
+            let (calls, _) = cassette::ask_transport_this("unleash", &settings, question, transport).await;
+            assert_eq!(calls, goes_on, "{mode}: {transport:?}");
+        }
+    }
+}
+
+/// Once a reader can have had something of an answer, it is not asked for again, also where there is no effect to repeat.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_asked_for_again_only_while_nothing_of_it_counts() {
+    let role = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
+    let text = r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+    let tool = r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"1","function":{"name":"f"}}]}}]}"#;
+    let error = r#"data: {"error":{"message":"Sorry","type":"server_error"}}"#;
+    let slow_down = r#"data: {"error":{"message":"Slow down","code":429}}"#;
+    // A tool's call counts once a client can have had a piece of it: where the frames are passed through to it.
+    for (frames, native, passed_through) in [
+        (vec![role], 3, 3),
+        (vec![role, text], 1, 1),
+        (vec![role, tool], 3, 1),
+        (vec![role, error], 3, 3),
+        (vec![role, slow_down], 3, 3),
+        (vec![role, text, error], 1, 1),
+    ] {
+        let body: &'static str = Box::leak((frames.join("\n\n") + "\n\n").into_boxed_str());
+        let plain = json!({"upstream_id": "a", "message": "Hi", "stream": true});
+        let mut passing = plain.clone();
+        passing["extension"] = json!({"messages": [], "stream": true});
+        for (question, calls) in [(plain, native), (passing, passed_through)] {
+            let asked = cassette::ask_transport_this("openai", "", question, Transport::Begins(body)).await;
+            assert_eq!(asked, (calls, None), "{body}");
+        }
+    }
 }
 
 /// A provider that says in a 200 that it is busy is asked again, like one that says so with its status.

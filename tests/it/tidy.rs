@@ -99,6 +99,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     // The terminal client is a client like any other: it speaks the public API over its own connection.
     ("reqwest", &["upstream", "cli"]),
     ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("redis", &["cluster"]),
     ("clap", &["cli"]),
     ("rustyline", &["cli"]),

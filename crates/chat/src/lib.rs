@@ -9,8 +9,11 @@ mod caller;
 mod conversation;
 mod error;
 mod event;
+mod frame;
 mod id;
 mod ledger;
+mod limits;
+mod live;
 mod log;
 mod message;
 mod name;
@@ -26,9 +29,14 @@ pub use caller::{AllowedAssistants, Caller, Lease, Permission, Permissions};
 pub use conversation::{Conversation, ConversationChange, ConversationFilter, Page, PageRequest};
 pub use error::{ErrorCode, ErrorKind, TurnError};
 pub use event::{Data, Event, EventRef, Progress};
+pub use frame::Frame;
 pub use id::{ConversationId, KeyId, MessageId, ParseIdError, TurnId};
 pub use ledger::{LedgerRow, UsageRange, UsageSum};
-pub use log::{EventLog, Frame, LogError, LogSlice};
+pub use limits::{
+    Admission, Hit, Pot, Rate, RateState, Room, SharedLimits, Span, Spent, Taken, Unit, billionths,
+};
+pub use live::{LiveEnd, LiveEntries, LiveEntry, LiveError, LiveHead, LiveStops, LiveTurns};
+pub use log::{EventLog, LogError, LogSlice};
 pub use message::{Content, Delivery, Message, MessageStatus, Part, Role};
 pub use name::{AssistantName, NameError, ProviderName, TenantId, UserId};
 pub use provider::{
@@ -40,8 +48,8 @@ pub use reply::{GrammarError, Reply};
 pub use source::Source;
 pub use store::{
     Acceptance, Accepted, Checkpoint, ConversationStore, Fork, Idempotency, KeyRecord, Maintenance,
-    NewConversation, NewKey, NewMessage, NewTurn, StoreError, StoreStatus, StoredThread, StoredTurn,
-    ThreadSeed, ThreadUpdate, TurnEnd, TurnTarget, Unsettled, UsageSumOfKey, WhenBusy,
+    NewConversation, NewKey, NewMessage, NewTurn, Peer, Roll, StoreError, StoreStatus, StoredThread,
+    StoredTurn, ThreadSeed, ThreadUpdate, TurnEnd, TurnNews, TurnTarget, Unsettled, UsageSumOfKey, WhenBusy,
 };
 pub use time::Timestamp;
 pub use turn::{

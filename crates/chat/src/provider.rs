@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -394,8 +395,18 @@ pub struct AttemptReport {
 pub trait AttemptObserver: Send + Sync + fmt::Debug {
     /// A request is being sent now: the clock to the first text begins.
     fn began(&self);
+    /// The head of its answer came, with this 2xx status.
+    fn answered(&self, _status: u16) {}
     /// It failed and will be sent again. The last failure is not reported here: it is the call's own error.
     fn failed(&self, report: AttemptReport);
+    /// Resolves once that failure is noted wherever it has to be, or soon at any rate: the next attempt is not sent before.
+    fn noted(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// Whether the attempt under way is dropped because it gave no text in time.
+    fn gave_up(&self) -> bool {
+        false
+    }
     /// Headers for the request of the attempt that began last, by which the provider may go on with the caller's trace (W3C trace
     /// context). None, unless traces are kept.
     fn trace_headers(&self) -> Vec<(&'static str, String)> {
@@ -519,9 +530,6 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     fn closed_for(&self) -> Option<Duration> {
         None
     }
-
-    /// Whether this call has no effect to repeat there: it may be sent again whatever became of the first.
-    fn repeatable(&self, request: &Request) -> bool;
 
     /// Starts answering; resolves once the service has accepted the call, not once it is done. Dropping the stream abandons it.
     ///

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::{
     AssistantName, Content, Conversation, ConversationChange, ConversationFilter, ConversationId, KeyId,
     LedgerRow, LogSlice, Message, MessageId, MessageStatus, Metadata, Page, PageRequest, Permissions,
-    ProviderName, Role, Source, TenantId, Timestamp, Turn, TurnId, UsageRange, UsageSum, UserId,
+    ProviderName, Role, Source, TenantId, Timestamp, Turn, TurnId, TurnStatus, UsageRange, UsageSum, UserId,
 };
 
 /// Why a store did not do what it was asked.
@@ -301,6 +301,8 @@ pub struct StoredTurn {
     pub reserved_seq: u64,
     /// The position of the user's message.
     pub position: i64,
+    /// The id that its reply has, or will have.
+    pub reply_id: MessageId,
     /// The gateway process that runs it.
     pub owner: String,
     /// The end user of its conversation.
@@ -314,12 +316,41 @@ pub struct Unsettled {
     pub tenant: TenantId,
     /// The turn.
     pub stored: StoredTurn,
-    /// The id that its reply has.
-    pub reply_id: MessageId,
     /// The key that asked.
     pub key: KeyId,
     /// Calls that were running, as the last checkpoint knew them.
     pub in_flight: Vec<LedgerRow>,
+}
+
+/// What came of a turn that runs, since a reader last looked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnNews {
+    /// How it stands.
+    pub status: TurnStatus,
+    /// The slices that hold events after the one asked for, in order, each with the number of its last event. The first may begin
+    /// before.
+    pub slices: Vec<(u64, LogSlice)>,
+    /// The highest event number that may have been given out.
+    pub reserved_seq: u64,
+}
+
+/// What a gateway process finds out when it says that it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roll {
+    /// Turns of its own that somebody elsewhere wants stopped.
+    pub stop: Vec<TurnId>,
+    /// All other processes that say that they live.
+    pub others: Vec<Peer>,
+}
+
+/// Another gateway process on the same store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, as in the rows of its turns.
+    pub owner: String,
+    /// How often it has said that it lives. Whoever sees this number stand still while the store answers knows that the process
+    /// is gone, without trusting anybody's clock.
+    pub beats: u64,
 }
 
 /// A conversation to copy.
@@ -521,11 +552,13 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// begins anew: whoever asks again was not told the first time.
     ///
     /// # Errors
-    /// [`StoreError::NoTurn`] when it has ended, or never waited; [`StoreError::Busy`] when it is not its turn yet.
+    /// [`StoreError::NoTurn`] when it has ended, or never waited; [`StoreError::Fenced`]; [`StoreError::Busy`] when it is not its
+    /// turn yet.
     async fn begin_turn(
         &self,
         tenant: &TenantId,
         id: TurnId,
+        owner: &str,
         thread: Option<ThreadSeed>,
         context_messages: u32,
     ) -> Result<Accepted, StoreError>;
@@ -545,7 +578,8 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// Records the end of a turn. The second time nothing happens.
     ///
     /// # Errors
-    /// [`StoreError::NoTurn`] when it was erased (its ledger rows are written all the same); [`StoreError::Fenced`].
+    /// [`StoreError::NoTurn`] when it was erased (its ledger rows are written all the same); [`StoreError::Fenced`] when it is
+    /// another owner's, ended or not.
     async fn end_turn(&self, tenant: &TenantId, end: TurnEnd) -> Result<(), StoreError>;
 
     /// A turn with its event log.
@@ -553,6 +587,20 @@ pub trait ConversationStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError::NoTurn`].
     async fn turn(&self, tenant: &TenantId, id: TurnId) -> Result<StoredTurn, StoreError>;
+
+    /// What came of a running turn after the event numbered `after`: for those who follow a turn of another process. The log of one
+    /// that has ended is read with [`Self::turn`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoTurn`].
+    async fn turn_news(&self, tenant: &TenantId, id: TurnId, after: u64) -> Result<TurnNews, StoreError>;
+
+    /// Wants a turn stopped: the process that runs it finds out with its next [`Maintenance::renew`]. Changes nothing for one that
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTurn`].
+    async fn wish_stop(&self, tenant: &TenantId, id: TurnId) -> Result<(), StoreError>;
 
     /// Takes a note of an idempotency key whose turn is not kept. Gives back the turn (and whether it is kept) that the same
     /// request made before; none when the note is new.
@@ -674,11 +722,47 @@ pub trait Maintenance: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::Unavailable`].
     async fn spent(&self, key: KeyId, since_day: &str) -> Result<UsageSumOfKey, StoreError>;
 
-    /// Turns that are marked as running or waiting and whose owner is gone: all but those of `alive`.
+    /// Whether other gateway processes may run turns on this store as well. Else [`Self::join`], [`Self::renew`] and [`Self::leave`]
+    /// do nothing, and [`Self::take_over`] takes all turns of others.
+    fn is_shared(&self) -> bool;
+
+    /// Enters this process among those that run turns: before it accepts its first. Gives its fencing token, which is higher than
+    /// every one given before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn unsettled(&self, alive: &[String]) -> Result<Vec<Unsettled>, StoreError>;
+    async fn join(&self, owner: &str) -> Result<u64, StoreError>;
+
+    /// Says that this process lives, over a connection that waits for no other work.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when others took it for dead: its turns are theirs, and it must join under another name.
+    async fn renew(&self, owner: &str) -> Result<Roll, StoreError>;
+
+    /// Makes the open turns of processes that are gone this one's: of those of `lapsed` that have still said nothing since, and of
+    /// all that have left or were taken for dead before. Atomic: of several that try, one gets them. Says how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn take_over(&self, owner: &str, lapsed: Vec<Peer>) -> Result<u64, StoreError>;
+
+    /// The turns that run or wait: of this process, or of all.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn open_turns(&self, owner: Option<&str>) -> Result<Vec<(TenantId, TurnId)>, StoreError>;
+
+    /// What is known of a turn that somebody left running; none when it has ended or is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn unsettled(&self, tenant: &TenantId, id: TurnId) -> Result<Option<Unsettled>, StoreError>;
+
+    /// Takes this process off the list: what it has left running is anybody's at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn leave(&self, owner: &str) -> Result<(), StoreError>;
 
     /// Writes ledger rows of turns that are not kept.
     ///

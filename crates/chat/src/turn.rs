@@ -199,8 +199,22 @@ impl Serialize for TurnMessage {
     }
 }
 
+/// For gateways that tell each other of a turn: what follows from the rest is passed over.
+impl<'de> Deserialize<'de> for TurnMessage {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Kept {
+            id: MessageId,
+            parts: Content,
+            created_at: Timestamp,
+        }
+        let Kept { id, parts, created_at } = Kept::deserialize(deserializer)?;
+        Ok(Self { id, content: parts, created_at })
+    }
+}
+
 /// A turn as clients see it.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Turn {
     /// Its id.
     pub id: TurnId,
@@ -286,6 +300,25 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_reads_back_as_it_was_written() {
+        let asked = ("support".parse().unwrap(), "tunnel".parse().unwrap());
+        let mut turn = Turn::accepted(TurnId::new(), TurnStatus::Incomplete, Timestamp::now(), None, asked);
+        let content = Content {
+            parts: vec![
+                crate::Part::Text { text: "a".into() },
+                crate::Part::Citation { source_ids: vec!["1".into()] },
+                crate::Part::Text { text: "b".into() },
+            ],
+        };
+        turn.message = Some(TurnMessage { id: MessageId::new(), content, created_at: turn.created_at });
+        turn.error = Some(TurnError::new(ErrorCode::ProviderError, "broke"));
+        turn.usage =
+            Some(Usage { input_tokens: Some(1), cost: crate::Cost::parse("0.1", "RUB"), ..Usage::default() });
+        let json = serde_json::to_string(&turn).unwrap();
+        assert_eq!(serde_json::from_str::<Turn>(&json).unwrap(), turn);
+    }
 
     #[test]
     fn outcomes_are_codes_or_words() {

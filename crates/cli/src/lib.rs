@@ -2,6 +2,8 @@
 
 mod commands;
 pub mod config;
+mod files;
+mod hints;
 mod log_line;
 mod log_writer;
 mod logging;

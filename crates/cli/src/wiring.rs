@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chat::{Maintenance, Timestamp};
+use cluster::Cluster;
 use engine::Engine;
 use secrecy::ExposeSecret as _;
 use server::{Bound, Server, Shutdown};
@@ -17,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Storage};
+use crate::hints::Exchange;
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
-use crate::{tasks, traces};
+use crate::{files, tasks, traces};
 
 /// How long connections have to close once nothing runs any more.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ pub(crate) struct Gateway {
     server: Server,
     store: Arc<Store>,
     reloader: Arc<Reloader>,
+    /// What is shared with other gateways.
+    cluster: Option<Cluster>,
     /// What serves requests and turns.
     tasks: TaskTracker,
     /// What the store runs: it ends last.
@@ -69,10 +73,8 @@ impl Gateway {
         server::count();
         metrics::counter!(DROPPED).increment(0);
         let (tasks, store_tasks) = (TaskTracker::new(), TaskTracker::new());
-        if config.cluster.is_some() {
-            tracing::warn!("[cluster] is not built yet: this gateway works with limits of its own");
-        }
         let store = open_store(&config.storage, &store_tasks).await?;
+        store.claim().context("the store cannot be used")?;
         let maintenance: Arc<dyn Maintenance> = Arc::clone(&store) as _;
         let open = opens_without_key(&config, maintenance.as_ref()).await?;
         let engine = Engine::new(
@@ -86,21 +88,34 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(turns = settled, "turns that ran when the process before ended were settled");
         }
-        let reloader = Arc::new(Reloader::new(file, engine.clone(), &config));
+        let reloader = Arc::new(Reloader::new(file, engine.clone(), Arc::clone(&maintenance), &config));
+        let files = files::raise();
+        let connections_max = files::clients(files, config.server.connections_max);
+        tracing::info!(files, connections = connections_max, "so many clients can be connected at once");
         let server = Server::new(
             engine.clone(),
             maintenance,
-            server::Config { open, ..config.server },
+            server::Config { open, connections_max, ..config.server },
             config.keys,
             Arc::clone(&reloader) as _,
             tasks.clone(),
         );
         reloader.attach(server.clone());
+        let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
             engine.set_trace_headers(traces::headers);
         }
-        Ok(Self { engine, server, store, reloader, tasks, store_tasks, retention: config.storage.retention })
+        Ok(Self {
+            engine,
+            server,
+            store,
+            reloader,
+            cluster,
+            tasks,
+            store_tasks,
+            retention: config.storage.retention,
+        })
     }
 
     /// Opens the listeners.
@@ -172,6 +187,10 @@ impl Gateway {
             tracing::warn!("connections that would not close are closed");
         }
         shutdown.now.cancel();
+        // All turns have given their places back.
+        if let Some(cluster) = &self.cluster {
+            cluster.close();
+        }
         self.tasks.close();
         if tokio::time::timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "tasks that would not end are left behind");
@@ -179,12 +198,34 @@ impl Gateway {
     }
 }
 
+/// Joins the other gateways, if there are any.
+fn join(
+    config: Option<&cluster::Config>,
+    (engine, server): (&Engine, &Server),
+    reloader: &Reloader,
+    store: &Arc<Store>,
+    tracker: &TaskTracker,
+) -> anyhow::Result<Option<Cluster>> {
+    let Some(config) = config else { return Ok(None) };
+    let cluster = cluster::open(config, tracker).context("the cluster cannot be joined")?;
+    server.set_shared_limits(cluster.limits(Arc::clone(store) as _));
+    engine.set_live(cluster.running());
+    reloader.share(Exchange::open(&cluster));
+    Ok(Some(cluster))
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether requests are answered without a key: only where there is none at all and the operator wants it so.
-async fn opens_without_key(config: &Config, maintenance: &dyn Maintenance) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// Nobody could use the gateway.
+pub(crate) async fn opens_without_key(
+    config: &Config,
+    maintenance: &dyn Maintenance,
+) -> anyhow::Result<bool> {
     let in_store = if config.keys.is_empty() {
         let keys = maintenance.keys().await.context("the store's keys cannot be read")?;
         keys.iter().any(|record| record.revoked_at.is_none())

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, Message,
-    MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
-    StoredThread, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
-    UserId, WhenBusy,
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId,
+    MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread,
+    ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -18,19 +17,19 @@ use tracing::Instrument as _;
 use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
-use crate::doubt;
 use crate::engine::{Inner, OnDisconnect, draining};
 use crate::observe::{TurnWatch, log_content};
-use crate::question::Question;
+use crate::question::{Question, told};
 use crate::record::Recorder;
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
+use crate::{doubt, follow, membership, publish};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
-/// How often a turn looks whether it may begin when the one before it runs in another process.
+/// How often a turn looks whether it may begin when the store does not say how the one before it stands.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
 
 /// How long a repeat waits for the turn that the same request makes at the same time.
@@ -125,7 +124,8 @@ async fn begin(
 /// A reader of a turn that runs or has run here.
 pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, repeated: bool) -> Reader {
     let cancels = inner.settings.load().on_disconnect == OnDisconnect::Cancel;
-    let left: Option<Left> = (cancels || !running.stored).then(|| {
+    // Whoever runs a turn counts its readers; that one here has left says nothing.
+    let left: Option<Left> = (running.owner.is_some() && (cancels || !running.stored)).then(|| {
         let registry = Arc::clone(&inner.registry);
         let left: Left = Box::new(move |running| {
             if running.readers() > 0 {
@@ -152,10 +152,13 @@ pub(crate) async fn repeat(
 ) -> Result<Reader, Refused> {
     let found = tokio::time::timeout(FOUND_WITHIN, inner.registry.find(id)).await;
     match found {
-        Ok(Some(running)) => return Ok(reader(inner, &running, 0, true)),
+        Ok(Some(running)) => return shown(inner, caller, &running),
         Ok(None) => {}
         // It is in doubt whether the turn was accepted, and the store does not say.
         Err(elapsed) => return Err(StoreError::Unavailable(Box::new(elapsed)).into()),
+    }
+    if !stored && let Some(running) = follow::unstored(inner, &caller.tenant, id).await {
+        return shown(inner, caller, &running);
     }
     if !stored {
         let mut refused = Refused::new(
@@ -165,7 +168,7 @@ pub(crate) async fn repeat(
         refused.turn_id = Some(id);
         return Err(refused);
     }
-    let running = crate::lookup::from_store(inner, caller, id).await?;
+    let running = follow::find(inner, &caller.tenant, id).await?;
     shown(inner, caller, &running)
 }
 
@@ -362,14 +365,15 @@ async fn admit(
     let reply_id = MessageId::new();
     let mut unstored_key = None;
     let repeatable = ask.idempotency.is_some();
+    let owner = if ask.store { membership::owner(inner).await? } else { inner.membership.owner() };
     let accepted = if ask.store {
-        let new = new_turn(inner, caller, ask, plan, (id, reply_id), now);
+        let new = new_turn(inner, caller, ask, plan, (id, reply_id, &owner), now);
         match inner.store.accept_turn(&caller.tenant, new).await {
             Ok(Acceptance::Accepted(accepted)) => Some(*accepted),
             Ok(Acceptance::Repeat { turn_id, stored }) => return Ok(Err((turn_id, stored))),
             Err(error) => {
                 if matches!(error, StoreError::InDoubt(_)) {
-                    doubt::refuse(inner, &caller.tenant, refused(plan, id, now), reservation);
+                    doubt::refuse(inner, &caller.tenant, &owner, refused(plan, id, now), reservation);
                 }
                 return Err(error.into());
             }
@@ -399,9 +403,14 @@ async fn admit(
     let user =
         accepted.as_ref().map_or_else(|| plan.user.clone(), |accepted| accepted.conversation.user.clone());
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
-    let running = Running::new(Arc::new(turn), whose, reply_id, ask.store);
+    let running = Running::new(Arc::new(turn), whose, reply_id, owner, ask.store);
     let running = Arc::new(if repeatable { running } else { running.read_once() });
     reservation.fill(Arc::clone(&running));
+    if let Some(live) = inner.live.get() {
+        let (live, running) = (Arc::clone(live), Arc::clone(&running));
+        let started = running.snapshot();
+        inner.tasks.spawn(publish::publish(Arc::clone(inner), live, running, started));
+    }
     if inner.leaving() {
         running.stop(Stop::Drain);
     }
@@ -423,7 +432,7 @@ fn new_turn(
     caller: &Caller,
     ask: &mut Ask,
     plan: &Plan,
-    (id, reply_id): (TurnId, MessageId),
+    (id, reply_id, owner): (TurnId, MessageId, &str),
     now: Timestamp,
 ) -> NewTurn {
     let settings = inner.settings.load();
@@ -467,7 +476,7 @@ fn new_turn(
         thread: thread_seed(&plan.asked),
         context_messages: plan.context_messages,
         request: String::new(),
-        owner: inner.owner.clone(),
+        owner: owner.to_owned(),
         created_at: now,
     }
 }
@@ -503,7 +512,10 @@ async fn wait(
     let running = Arc::clone(&admitted.running);
     let interrupts = ask.when_busy.unwrap_or(inner.settings.load().when_busy) == WhenBusy::Interrupt;
     let not_begun = loop {
-        let ahead = inner.registry.find(before).await;
+        let ahead = match inner.registry.find(before).await {
+            Some(ahead) => Some(ahead),
+            None => follow::find(inner, &running.tenant, before).await.ok(),
+        };
         if let Some(ahead) = ahead.as_ref().filter(|_| interrupts) {
             ahead.stop(Stop::Cancel);
         }
@@ -516,7 +528,8 @@ async fn wait(
             () = settled_or_a_while(ahead) => {}
         }
         let seed = thread_seed(&plan.asked);
-        match inner.store.begin_turn(&running.tenant, running.id, seed, plan.context_messages).await {
+        let owner = running.owner.as_deref().map(String::as_str).unwrap_or_default();
+        match inner.store.begin_turn(&running.tenant, running.id, owner, seed, plan.context_messages).await {
             Ok(begun) => {
                 let mut turn = running.snapshot().as_ref().clone();
                 turn.status = TurnStatus::InProgress;
@@ -526,6 +539,7 @@ async fn wait(
             }
             Err(StoreError::Busy { running: other }) => before = other,
             Err(StoreError::NoTurn) => running.stop(Stop::Cancel),
+            Err(StoreError::Fenced) => running.stop(Stop::Fenced),
             Err(cause) => {
                 tracing::warn!(turn.id = %running.id, error = %cause, "a queued turn could not begin, trying again");
                 tokio::time::sleep(QUEUE_LOOK).await;
@@ -563,12 +577,6 @@ async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) 
     let free = turn.status == TurnStatus::Failed;
     recorder.end(running, turn.clone(), ThreadUpdate::Untouched, Vec::new(), free).await;
     turn
-}
-
-/// What an earlier message is to a provider.
-pub(crate) fn told(message: Message) -> (i64, HistoryMessage) {
-    let told = HistoryMessage { role: message.role, author: message.author, content: message.content };
-    (message.position, told)
 }
 
 fn job(

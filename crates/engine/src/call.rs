@@ -10,18 +10,21 @@ use chat::{
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep};
 use tracing::Span;
 
 use crate::catalog::Assistant;
 use crate::observe::{CallWatch, TurnWatch};
 
+/// How long a further call waits for the note of it: a store that hangs holds no fallback up.
+const NOTE_MAX: Duration = Duration::from_secs(1);
+
 /// What happens next in a call.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// An attempt failed, and another follows.
-    Retry(AttemptReport),
+    /// An attempt failed, with what it used as far as it said, and another follows.
+    Retry(AttemptReport, Option<Usage>),
     /// A piece of the answer, other than an end or a fact.
     Piece(Piece),
     /// The answer is whole, or the provider said why it is not.
@@ -46,6 +49,8 @@ pub(crate) struct Facts {
 struct Reports {
     state: Mutex<ReportState>,
     news: Notify,
+    /// How many of the notes that were asked for are made.
+    noted: watch::Sender<u32>,
     watch: CallWatch,
 }
 
@@ -60,11 +65,23 @@ struct ReportState {
     failed: Vec<AttemptReport>,
     /// How many attempts were sent.
     sent: u32,
+    /// The 2xx status of the one under way, once its head has come.
+    status: Option<u16>,
+    /// The one under way gave no text in time.
+    gave_up: bool,
+    /// How many notes were asked for: one before each sending, but none before the turn's first.
+    notes: u32,
     /// The span of the one under way.
     span: Option<Span>,
 }
 
 impl Reports {
+    /// Of a call that follows another of its turn, or of the first.
+    fn new(follows: bool, watch: CallWatch) -> Self {
+        let state = ReportState { notes: u32::from(follows), ..ReportState::default() };
+        Self { state: Mutex::new(state), news: Notify::new(), noted: watch::Sender::new(0), watch }
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut ReportState) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -76,22 +93,44 @@ impl AttemptObserver for Reports {
             state.began = Some(Instant::now());
             state.restarted = true;
             state.told = false;
+            state.status = None;
+            state.gave_up = false;
             state.sent = state.sent.saturating_add(1);
             state.span = Some(self.watch.attempt(state.sent));
         });
         self.news.notify_one();
     }
 
-    fn failed(&self, report: AttemptReport) {
+    fn answered(&self, status: u16) {
+        self.with(|state| state.status = Some(status));
+    }
+
+    fn failed(&self, mut report: AttemptReport) {
         let span = self.with(|state| {
             state.began = None;
             state.told = true;
+            state.notes = state.notes.saturating_add(1);
+            // Where the failure has none of its own, the head may have come all the same.
+            report.status = report.status.or(state.status.take());
+            state.status = None;
             state.span.take()
         });
         let span = span.unwrap_or_else(Span::none);
         self.watch.ended(span, report.failure.code().as_str(), report.status, None);
         self.with(|state| state.failed.push(report));
         self.news.notify_one();
+    }
+
+    fn gave_up(&self) -> bool {
+        self.with(|state| state.gave_up)
+    }
+
+    fn noted(&self) -> BoxFuture<'static, ()> {
+        let (notes, mut noted) = (self.with(|state| state.notes), self.noted.subscribe());
+        async move {
+            let _ = tokio::time::timeout(NOTE_MAX, noted.wait_for(|noted| *noted >= notes)).await;
+        }
+        .boxed()
     }
 
     fn trace_headers(&self) -> Vec<(&'static str, String)> {
@@ -136,7 +175,8 @@ impl std::fmt::Debug for Call {
 }
 
 impl Call {
-    /// Makes the call that `request` describes, once the observer is in it.
+    /// Makes the call that `request` describes, once the observer is in it. All but the turn's first, which is the one that was asked,
+    /// are sent when they are noted ([`Self::noted`]).
     pub(crate) fn new(
         assistant: Arc<Assistant>,
         is_asked: bool,
@@ -144,11 +184,15 @@ impl Call {
         request: impl FnOnce(Arc<dyn AttemptObserver>) -> Request,
     ) -> Self {
         let watch = CallWatch::new(Arc::clone(&assistant), turn);
-        let reports = Arc::new(Reports { state: Mutex::default(), news: Notify::new(), watch });
+        let reports = Arc::new(Reports::new(!is_asked, watch));
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
         let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
-        let starting = async move { provider.answer(request).await }.boxed();
+        let noted = reports.noted();
+        let starting = async move {
+            noted.await;
+            provider.answer(request).await
+        };
         Self {
             assistant,
             is_asked,
@@ -159,7 +203,7 @@ impl Call {
             made: Instant::now(),
             text_at: None,
             reports,
-            state: State::Starting(starting),
+            state: State::Starting(starting.boxed()),
             last: None,
             first_text: None,
         }
@@ -179,7 +223,28 @@ impl Call {
 
     /// Whether an attempt has been sent and not been reported as failed: then it belongs in the ledger, whatever becomes of it.
     pub(crate) fn is_under_way(&self) -> bool {
-        self.reports.with(|state| state.began.is_some()) || matches!(self.state, State::Streaming(_))
+        let (began, told) = self.reports.with(|state| (state.began.is_some(), state.told));
+        began || (!told && matches!(self.state, State::Streaming(_)))
+    }
+
+    /// The 2xx status of the attempt under way, if its head has come.
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.reports.with(|state| state.status)
+    }
+
+    /// The store knows of the call, and of its attempts so far as they were told of: the next may be sent.
+    pub(crate) fn noted(&self) {
+        let notes = self.reports.with(|state| {
+            let untold = u32::try_from(state.failed.len()).unwrap_or(u32::MAX);
+            state.notes.saturating_sub(untold)
+        });
+        self.reports.noted.send_replace(notes);
+    }
+
+    /// The failed attempts that nobody has been told of: of a call that is dropped.
+    pub(crate) fn untold(&mut self) -> Vec<(AttemptReport, Option<Usage>)> {
+        let failed = self.reports.with(|state| std::mem::take(&mut state.failed));
+        failed.into_iter().map(|report| (report, std::mem::take(&mut self.facts).usage)).collect()
     }
 
     /// Whether its failure is one that was told as a failed attempt already: the next attempt found no place, or the breaker open.
@@ -216,7 +281,7 @@ impl Call {
                     self.state = State::Over;
                     self.last = Some(step);
                 }
-                Step::Retry(_) => return step,
+                Step::Retry(..) => return step,
             }
         }
     }
@@ -233,7 +298,8 @@ impl Call {
             let limit = self.assistant.provider.clocks.first_text;
             self.first_text = began.checked_add(limit).map(|at| Box::pin(tokio::time::sleep_until(at)));
         }
-        failed.map(Step::Retry)
+        // What an attempt told of itself that came to nothing is not true of the next.
+        failed.map(|report| Step::Retry(report, std::mem::take(&mut self.facts).usage))
     }
 
     /// Waits for the provider, a report or the clock; none when only a report came.
@@ -243,6 +309,8 @@ impl Call {
                 Some(sleep) => sleep.await,
                 None => std::future::pending().await,
             }
+            self.reports.with(|state| state.gave_up = true);
+            Step::Failed(Failure::TimedOut(Clock::FirstText).into())
         };
         match &mut self.state {
             State::Starting(starting) => tokio::select! {
@@ -255,7 +323,7 @@ impl Call {
                     Err(error) => Some(Step::Failed(error)),
                 },
                 () = self.reports.news.notified() => None,
-                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+                step = first_text => Some(step),
             },
             State::Streaming(stream) => tokio::select! {
                 biased;
@@ -266,7 +334,8 @@ impl Call {
                     // A stream without an end has broken off, whatever the provider's code thinks of it.
                     None => Step::Failed(Failure::Protocol.into()),
                 }),
-                () = first_text => Some(Step::Failed(Failure::TimedOut(Clock::FirstText).into())),
+                () = self.reports.news.notified() => None,
+                step = first_text => Some(step),
             },
             State::Over => Some(Step::Failed(Failure::Protocol.into())),
         }

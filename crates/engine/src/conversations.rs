@@ -13,7 +13,7 @@ use crate::accept::{lacks, no_assistant, not_allowed, of_user, thread_seed};
 use crate::catalog::Assistant;
 use crate::describe::describe;
 use crate::running::Stop;
-use crate::{Engine, NewConversationAsk, PutMessage, Refused};
+use crate::{Engine, NewConversationAsk, PutMessage, Refused, follow};
 
 /// How long erasing waits for the end of a turn that it has cancelled.
 const CANCEL_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -231,11 +231,17 @@ impl Engine {
 
     async fn erase(&self, caller: &Caller, id: ConversationId) -> Result<(), Refused> {
         for turn in self.0.store.running_turns(&caller.tenant, id).await? {
-            if let Some(running) = self.0.registry.find(turn).await {
-                running.stop(Stop::Cancel);
-                // A turn whose end cannot be recorded in time is erased all the same: its task finds that out.
-                let _ = tokio::time::timeout(CANCEL_WAIT_MAX, running.settled.cancelled()).await;
-            }
+            let running = match self.0.registry.find(turn).await {
+                Some(running) => running,
+                None => match follow::find(&self.0, &caller.tenant, turn).await {
+                    Ok(running) => running,
+                    Err(StoreError::NoTurn) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            running.stop(Stop::Cancel);
+            // A turn whose end cannot be recorded in time is erased all the same: its task finds that out.
+            let _ = tokio::time::timeout(CANCEL_WAIT_MAX, running.settled.cancelled()).await;
         }
         Ok(self.0.store.delete_conversation(&caller.tenant, id).await?)
     }

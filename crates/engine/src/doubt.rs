@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends a turn that was not accepted, if the store has it all the same. What is asked later is done later, so that one answer is
 /// enough.
-pub(crate) fn refuse(inner: &Arc<Inner>, tenant: &TenantId, turn: Turn, place: Reservation) {
+pub(crate) fn refuse(inner: &Arc<Inner>, tenant: &TenantId, owner: &str, turn: Turn, place: Reservation) {
     let (inner, tenant, id) = (Arc::clone(inner), tenant.clone(), turn.id);
     let end = TurnEnd {
         log: EventLog::started(Arc::new(turn.clone())).slice_ended(),
@@ -23,7 +23,7 @@ pub(crate) fn refuse(inner: &Arc<Inner>, tenant: &TenantId, turn: Turn, place: R
         thread: ThreadUpdate::Untouched,
         ledger: Vec::new(),
         free_idempotency: true,
-        owner: inner.owner.clone(),
+        owner: owner.to_owned(),
         turn,
     };
     Arc::clone(&inner).tasks.spawn(async move {

@@ -1,13 +1,13 @@
 //! The engine: what the server asks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chat::{
-    AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, Maintenance, UsageRange, UsageSum,
-    WhenBusy,
+    AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, LiveTurns, Maintenance, UsageRange,
+    UsageSum, WhenBusy,
 };
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::follow::Followed;
+use crate::membership::Membership;
 use crate::observe::{Propagation, TraceHeaders};
 use crate::registry::Registry;
 use crate::running::Stop;
@@ -46,6 +48,9 @@ pub struct Settings {
     pub reply_bytes_max: usize,
     /// The most turns that may run at once; one more is `overloaded`.
     pub turns_max: usize,
+    /// How often this process says that it lives, where several share a store: one that says nothing for five times as long is
+    /// taken for dead. The same for all. Read once.
+    pub beat: Duration,
 }
 
 impl Default for Settings {
@@ -56,6 +61,7 @@ impl Default for Settings {
             idempotency_window: Duration::from_secs(24 * 3600),
             reply_bytes_max: 8 * 1024 * 1024,
             turns_max: 20_000,
+            beat: Duration::from_secs(1),
         }
     }
 }
@@ -73,8 +79,12 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) registry: Arc<Registry>,
     pub(crate) unstored: Unstored,
-    /// Who runs the turns of this process: a name that no other process has.
-    pub(crate) owner: String,
+    /// This process among those on the same store.
+    pub(crate) membership: Membership,
+    /// Turns that run elsewhere and are read here.
+    pub(crate) followed: Followed,
+    /// What gateways tell each other of running turns; none for one that is alone.
+    pub(crate) live: OnceLock<Arc<dyn LiveTurns>>,
     /// Cancelled when the store is about to be closed: nothing is tried again after it.
     pub(crate) closed: CancellationToken,
     /// How traces go on at providers.
@@ -113,7 +123,9 @@ impl Engine {
             tasks: Tasks::new(tracker),
             registry: Arc::new(Registry::default()),
             unstored: Unstored::default(),
-            owner: uuid::Uuid::now_v7().simple().to_string(),
+            membership: Membership::new(),
+            followed: Followed::default(),
+            live: OnceLock::new(),
             closed: CancellationToken::new(),
             propagation: Propagation::default(),
             drain_announced: AtomicBool::new(false),
@@ -220,6 +232,14 @@ impl Engine {
         self.0.propagation.set(headers);
     }
 
+    /// From now on other gateways are told what comes of turns here, and turns that run there are read as it comes. The first one told
+    /// stands; to be called before the first turn is accepted.
+    pub fn set_live(&self, live: Arc<dyn LiveTurns>) {
+        if self.0.live.set(Arc::clone(&live)).is_ok() {
+            self.0.tasks.spawn(crate::publish::hear_stops(Arc::clone(&self.0), live));
+        }
+    }
+
     /// New turns ask this catalog; running ones keep theirs.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.0.catalog.store(catalog);
@@ -248,6 +268,12 @@ impl Engine {
         self.0.registry.len()
     }
 
+    /// How many turns of other processes are read here now.
+    #[must_use]
+    pub fn followed(&self) -> usize {
+        self.0.followed.len()
+    }
+
     /// From now on `ready` says no; turns are still taken.
     pub fn announce_drain(&self) {
         self.0.drain_announced.store(true, Ordering::Release);
@@ -264,8 +290,9 @@ impl Engine {
         /// How long the ends of turns that were cut off may take to be recorded.
         const RECORDING_MAX: Duration = Duration::from_secs(10);
         self.refuse_turns();
-        // The end of the wait is no error: what still runs is told to stop below.
-        let _ = tokio::time::timeout(within, self.all_settled()).await;
+        // The end of the wait is no error: what still runs is told to stop below. Turns that run elsewhere are only waited for.
+        let all = async { tokio::join!(self.all_settled(), self.0.followed.all_settled()) };
+        let _ = tokio::time::timeout(within, all).await;
         self.0.leaving.store(true, Ordering::SeqCst);
         for running in self.0.registry.all() {
             running.stop(Stop::Drain);
@@ -278,6 +305,11 @@ impl Engine {
         }
         self.0.closed.cancel();
         crate::unstored::write(&self.0).await;
+        if self.0.maintenance.is_shared()
+            && let Err(error) = self.0.maintenance.leave(&self.0.membership.owner()).await
+        {
+            tracing::warn!(%error, "the store was not told that this process leaves: others find out");
+        }
     }
 
     /// Waits for the turns that have a place, those that are just being accepted included.

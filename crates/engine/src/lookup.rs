@@ -1,13 +1,20 @@
 //! Finding a turn that runs here or has ended, and what can be done with it: read, follow, cancel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat::{Caller, EventLog, StoreError, StoredTurn, Turn, TurnId, TurnStatus};
 
 use crate::Refused;
 use crate::accept::reader;
 use crate::engine::{Engine, Inner};
-use crate::running::{Reader, Running, Stop, Whose};
+use crate::follow::{self, TOLD_WITHIN};
+use crate::running::{Reader, Running, Stop};
+
+/// How long an event that a client has from another process is waited for: until a turn whose process is gone is certainly settled.
+const REACHED_WITHIN: Duration = Duration::from_secs(15);
+/// How long the end of a turn that runs elsewhere is waited for once it is to stop.
+const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Engine {
     /// A turn as it stands: with the text so far.
@@ -26,6 +33,11 @@ impl Engine {
     /// No such turn for this caller, or it has not reached `after`.
     pub async fn events(&self, caller: &Caller, id: TurnId, after: u64) -> Result<Option<Reader>, Refused> {
         let running = find(&self.0, caller, id).await?;
+        if running.owner.is_none() {
+            // What a client has from where the turn runs may not be known here yet.
+            let within = if running.stored { REACHED_WITHIN } else { TOLD_WITHIN };
+            let _ = tokio::time::timeout(within, running.reached(after)).await;
+        }
         let (last, ended) = running.read(|log| (log.last_seq(), log.is_ended()));
         if after > last {
             return Err(Refused::invalid(
@@ -49,16 +61,20 @@ impl Engine {
             // The reader keeps a turn that is not stored from being forgotten before its end is read here.
             let mut reader = Reader::new(Arc::clone(&running), 0, false, None);
             running.stop(Stop::Cancel);
-            return Ok(reader.end().await);
+            if running.owner.is_some() {
+                return Ok(reader.end().await);
+            }
+            let ended = tokio::time::timeout(STOPPED_WITHIN, reader.end()).await;
+            return ended.map_err(|elapsed| StoreError::Unavailable(Box::new(elapsed)).into());
         }
         Ok(as_it_stands(&running))
     }
 }
 
-async fn find(inner: &Inner, caller: &Caller, id: TurnId) -> Result<Arc<Running>, Refused> {
+async fn find(inner: &Arc<Inner>, caller: &Caller, id: TurnId) -> Result<Arc<Running>, Refused> {
     let running = match inner.registry.find(id).await {
         Some(running) => running,
-        None => from_store(inner, caller, id).await?,
+        None => follow::find(inner, &caller.tenant, id).await?,
     };
     if running.visible_to(&caller.tenant, caller.user.as_ref(), &caller.assistants) {
         Ok(running)
@@ -67,18 +83,8 @@ async fn find(inner: &Inner, caller: &Caller, id: TurnId) -> Result<Arc<Running>
     }
 }
 
-/// A turn that does not run here, as the store keeps it.
-pub(crate) async fn from_store(inner: &Inner, caller: &Caller, id: TurnId) -> Result<Arc<Running>, Refused> {
-    let stored = inner.store.turn(&caller.tenant, id).await?;
-    let user = stored.user.clone();
-    let assistant = stored.asked.0.clone();
-    let (turn, log) = restore(stored)?;
-    let whose = Whose { tenant: caller.tenant.clone(), user, assistant };
-    Ok(Arc::new(Running::ended(turn, whose, log)))
-}
-
 /// The turn and its event log, from what the store keeps.
-pub(crate) fn restore(stored: StoredTurn) -> Result<(Arc<Turn>, EventLog), Refused> {
+pub(crate) fn restore(stored: StoredTurn) -> Result<(Arc<Turn>, EventLog), StoreError> {
     let started = Arc::new(started(&stored));
     let turn = Arc::new(stored.turn);
     let ended = turn.status.is_end().then_some(&turn);
@@ -90,8 +96,8 @@ pub(crate) fn restore(stored: StoredTurn) -> Result<(Arc<Turn>, EventLog), Refus
             if alone && slice.text.is_empty() && ended.is_some() { reply.as_ref() } else { &slice.text };
         (text, slice.marks.as_str())
     });
-    let log = EventLog::restore(slices, &started, ended)
-        .map_err(|error| Refused::from(StoreError::Damaged(Box::new(error))))?;
+    let log =
+        EventLog::restore(slices, &started, ended).map_err(|error| StoreError::Damaged(Box::new(error)))?;
     Ok((turn, log))
 }
 

@@ -17,6 +17,7 @@ use crate::call::Facts;
 use crate::catalog::Assistant;
 use crate::doubt;
 use crate::engine::Inner;
+use crate::lookup;
 use crate::running::{Running, Stop};
 
 /// How long text may wait for its checkpoint: with the time that a commit takes, well below the second that is promised.
@@ -25,6 +26,9 @@ const CHECKPOINT_AFTER: Duration = Duration::from_millis(400);
 pub(crate) const RESERVED_SEQ: u64 = 1_000_000;
 /// How often the end is tried before the readers are told of it although the store has not taken it yet.
 const END_TRIES_BEFORE_TELLING: u32 = 4;
+/// How often it is looked whether the one who has taken a turn over has ended it, and for how long.
+const TAKEN_OVER_LOOK: Duration = Duration::from_millis(200);
+const TAKEN_OVER_MAX: Duration = Duration::from_secs(30);
 /// The longest pause between two tries to record an end.
 const END_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -33,6 +37,7 @@ pub(crate) struct Recorder {
     inner: Arc<Inner>,
     tenant: TenantId,
     id: TurnId,
+    owner: Arc<String>,
     reply_id: MessageId,
     stored: bool,
     /// The idempotency key of a turn that is not kept.
@@ -41,6 +46,9 @@ pub(crate) struct Recorder {
     writing: Option<(BoxFuture<'static, Result<(), StoreError>>, Mark)>,
     kept: Mark,
     calls: Calls,
+    /// The last note of calls that was asked for, and the last that was written, or could not be.
+    note: u64,
+    noted: u64,
     /// What the call whose text stands told of itself, as JSON.
     upstream: String,
 }
@@ -51,6 +59,7 @@ struct Mark {
     seq: u64,
     rows: usize,
     reserved: u64,
+    note: u64,
 }
 
 /// The turn's calls as the store should know them.
@@ -73,13 +82,16 @@ impl Recorder {
             inner,
             tenant: running.tenant.clone(),
             id: running.id,
+            owner: running.owner.clone().unwrap_or_default(),
             reply_id: running.reply_id,
             stored: running.stored,
             unstored_key,
             due: None,
             writing: None,
-            kept: Mark { seq: 0, rows: 0, reserved: RESERVED_SEQ },
+            kept: Mark { reserved: RESERVED_SEQ, ..Mark::default() },
             calls: Calls::default(),
+            note: 0,
+            noted: 0,
             upstream: String::new(),
         }
     }
@@ -96,13 +108,26 @@ impl Recorder {
         }
     }
 
-    /// Calls have ended or begun. The first call of a turn needs no note: it is implied by the acceptance.
-    pub(crate) fn calls(&mut self, ended: &[LedgerRow], in_flight: Vec<LedgerRow>, attempts: &[Attempt]) {
+    /// Calls have ended or are to be sent: gives the number of the note of them, to ask [`Self::has_noted`] for. None where none is
+    /// made: the first call of a turn needs no note, it is implied by the acceptance.
+    pub(crate) fn calls(
+        &mut self,
+        ended: &[LedgerRow],
+        in_flight: Vec<LedgerRow>,
+        attempts: &[Attempt],
+    ) -> Option<u64> {
         if !self.stored || (ended.is_empty() && in_flight.len() < 2 && attempts.is_empty()) {
-            return;
+            return None;
         }
         self.calls = Calls { ended: ended.to_vec(), in_flight, attempts: attempts.to_vec() };
         self.due = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+        self.note = self.note.saturating_add(1);
+        Some(self.note)
+    }
+
+    /// Whether this note is written, or could not be: the turn goes on without a store, too.
+    pub(crate) fn has_noted(&self, note: u64) -> bool {
+        self.noted >= note
     }
 
     /// The call whose text stands has told this of itself so far.
@@ -165,7 +190,8 @@ impl Recorder {
     fn begin(&mut self, running: &Running) {
         let (slice, last_seq) = running.read(|log| (log.slice_after(self.kept.seq), log.last_seq()));
         let reserved_seq = last_seq.saturating_add(RESERVED_SEQ);
-        let mark = Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq };
+        let mark =
+            Mark { seq: last_seq, rows: self.calls.ended.len(), reserved: reserved_seq, note: self.note };
         let checkpoint = Checkpoint {
             slice,
             after_seq: self.kept.seq,
@@ -177,15 +203,18 @@ impl Recorder {
             upstream: self.upstream.clone(),
         };
         let (inner, tenant, id) = (Arc::clone(&self.inner), self.tenant.clone(), self.id);
-        let writing = async move { inner.store.checkpoint(&tenant, id, &inner.owner, checkpoint).await };
+        let owner = Arc::clone(&self.owner);
+        let writing = async move { inner.store.checkpoint(&tenant, id, &owner, checkpoint).await };
         self.writing = Some((writing.boxed(), mark));
     }
 
     fn written(&mut self, result: Result<(), StoreError>, mark: Mark, running: &Running) {
+        self.noted = mark.note;
         match result {
             Ok(()) => self.kept = mark,
-            // Erased, or taken over by another process: whatever comes is nobody's any more.
-            Err(StoreError::NoTurn | StoreError::Fenced) => running.stop(Stop::Cancel),
+            // Erased: whatever comes is nobody's any more.
+            Err(StoreError::NoTurn) => running.stop(Stop::Cancel),
+            Err(StoreError::Fenced) => running.stop(Stop::Fenced),
             Err(cause) => {
                 warn!(turn.id = %self.id, error = %cause, "a checkpoint could not be written, the turn goes on");
                 self.news();
@@ -206,7 +235,7 @@ impl Recorder {
             let result = writing.await;
             self.written(result, mark, running);
         }
-        let Self { inner, tenant, id, stored, unstored_key, kept, .. } = self;
+        let Self { inner, tenant, id, owner, stored, unstored_key, kept, .. } = self;
         let turn = Arc::new(turn);
         if stored {
             let (mut log, log_text_is_reply) =
@@ -222,7 +251,7 @@ impl Recorder {
                 thread,
                 ledger,
                 free_idempotency,
-                owner: inner.owner.clone(),
+                owner: owner.to_string(),
             };
             record_end(&inner, &tenant, running, &turn, end).await;
         } else {
@@ -248,10 +277,7 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
     loop {
         match inner.store.end_turn(tenant, end.clone()).await {
             Ok(()) | Err(StoreError::NoTurn) => break,
-            Err(StoreError::Fenced) => {
-                error!(turn.id = %turn.id, "another process has taken the turn over: its end is not ours to record");
-                break;
-            }
+            Err(StoreError::Fenced) => return taken_over(inner, tenant, running, turn, end).await,
             Err(cause) => {
                 tries = tries.saturating_add(1);
                 if tries == END_TRIES_BEFORE_TELLING {
@@ -268,6 +294,50 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
         }
     }
     tell(running, turn);
+}
+
+/// The turn is not this process's any more under the name that it was accepted by: the end is the one that whoever has it now has
+/// recorded, or is about to. Calls that only this process knows of are put on record all the same.
+async fn taken_over(inner: &Inner, tenant: &TenantId, running: &Running, turn: &Arc<Turn>, end: TurnEnd) {
+    warn!(turn.id = %turn.id, "another process has taken the turn over: its end stands");
+    let adopting = tokio::time::timeout(TAKEN_OVER_MAX, end_of_other(inner, tenant, end));
+    match inner.closed.run_until_cancelled(adopting).await {
+        Some(Ok(Some((turn, log)))) => running.adopt(turn, log),
+        Some(Ok(None)) => tell(running, turn),
+        _ => {
+            inner.membership.look_for_all();
+            tell(running, turn);
+        }
+    }
+}
+
+/// The end that another process has given the turn; none when the one that is at hand is recorded, or the turn is gone.
+async fn end_of_other(
+    inner: &Inner,
+    tenant: &TenantId,
+    mut end: TurnEnd,
+) -> Option<(Arc<Turn>, chat::EventLog)> {
+    loop {
+        match inner.store.turn(tenant, end.turn.id).await {
+            Ok(stored) if stored.turn.status.is_end() => {
+                inner.unstored.add(end.ledger);
+                return lookup::restore(stored).ok();
+            }
+            // It was this process itself, under the name that it has now: nobody else ends the turn.
+            Ok(stored) if stored.owner == *inner.membership.owner() => {
+                end.owner = stored.owner;
+                if inner.store.end_turn(tenant, end.clone()).await.is_ok() {
+                    return None;
+                }
+            }
+            Err(StoreError::NoTurn) => {
+                inner.unstored.add(end.ledger);
+                return None;
+            }
+            _ => {}
+        }
+        tokio::time::sleep(TAKEN_OVER_LOOK).await;
+    }
 }
 
 /// Writes the end to the log, once.

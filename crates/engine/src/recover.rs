@@ -36,6 +36,14 @@ impl Writing {
         }
     }
 
+    /// The call is made again, without a word of it having been written: what it found meanwhile goes.
+    pub(crate) fn again(&mut self, log: &mut EventLog) {
+        match self {
+            Self::Live => log.set_sources(Vec::new()),
+            Self::Held { sources, .. } => *sources = None,
+        }
+    }
+
     /// Takes in a piece. What is written is all that a reader needs to have this call's text, whatever stood there before.
     pub(crate) fn take(&mut self, log: &mut EventLog, piece: Piece) {
         match (&mut *self, piece) {

@@ -40,6 +40,11 @@ impl Registry {
         found.clone()
     }
 
+    /// The turn, if it is accepted by now.
+    pub(crate) fn find_now(&self, id: TurnId) -> Option<Arc<Running>> {
+        self.lock().get(&id)?.borrow().clone()
+    }
+
     /// Forgets a turn.
     pub(crate) fn remove(&self, id: TurnId) {
         self.lock().remove(&id);

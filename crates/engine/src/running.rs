@@ -11,6 +11,7 @@ use chat::{
     AllowedAssistants, AssistantName, EventLog, EventRef, Frame, MessageId, TenantId, Turn, TurnId, UserId,
 };
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Assistant;
@@ -25,9 +26,11 @@ pub(crate) enum Stop {
     Cancel,
     /// The process leaves.
     Drain,
+    /// Others took the process for dead: the turn is theirs.
+    Fenced,
 }
 
-/// A turn that runs here, or that has ended and is still being read.
+/// A turn that runs here, or elsewhere and is followed, or that has ended and is still being read.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) id: TurnId,
@@ -43,6 +46,8 @@ pub(crate) struct Running {
     /// Whether nobody but who asked for it will ever read what its providers sent for the OpenAI dialect: the request cannot be
     /// repeated.
     read_once: bool,
+    /// The name of this process, as its row has it; none when it does not run here.
+    pub(crate) owner: Option<Arc<String>>,
     /// Cancelled when the turn is to stop.
     pub(crate) stop: CancellationToken,
     stop_reason: OnceLock<Stop>,
@@ -57,12 +62,26 @@ pub(crate) struct Running {
     /// Something was written while it was held.
     untold: AtomicBool,
     readers: AtomicUsize,
+    /// Checkpoints of a turn that runs elsewhere that were seen here.
+    checkpoints: AtomicUsize,
     /// It runs whether anybody reads or not, whatever is configured.
     unattended: AtomicBool,
 }
 
 impl Running {
-    pub(crate) fn new(turn: Arc<Turn>, whose: Whose, reply_id: MessageId, stored: bool) -> Self {
+    /// A turn that is about to run here.
+    pub(crate) fn new(
+        turn: Arc<Turn>,
+        whose: Whose,
+        reply_id: MessageId,
+        owner: Arc<String>,
+        stored: bool,
+    ) -> Self {
+        Self { owner: Some(owner), ..Self::elsewhere(turn, whose, reply_id, stored) }
+    }
+
+    /// A turn that runs elsewhere, of which nothing but its beginning is known.
+    pub(crate) fn elsewhere(turn: Arc<Turn>, whose: Whose, reply_id: MessageId, stored: bool) -> Self {
         Self {
             id: turn.id,
             tenant: whose.tenant,
@@ -71,6 +90,7 @@ impl Running {
             reply_id,
             stored,
             read_once: false,
+            owner: None,
             stop: CancellationToken::new(),
             stop_reason: OnceLock::new(),
             settled: CancellationToken::new(),
@@ -80,6 +100,7 @@ impl Running {
             held: AtomicBool::new(false),
             untold: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
+            checkpoints: AtomicUsize::new(0),
             unattended: AtomicBool::new(false),
         }
     }
@@ -89,13 +110,48 @@ impl Running {
         Self { read_once: true, ..self }
     }
 
-    /// A turn that ended long ago, with its log as the store kept it.
-    pub(crate) fn ended(turn: Arc<Turn>, whose: Whose, log: EventLog) -> Self {
-        let reply_id = turn.message.as_ref().map_or_else(MessageId::new, |message| message.id);
-        let running = Self::new(turn, whose, reply_id, true);
+    /// A turn that does not run here, with its log as the store keeps it.
+    pub(crate) fn kept(turn: Arc<Turn>, whose: Whose, reply_id: MessageId, log: EventLog) -> Self {
+        let ended = turn.status.is_end();
+        let running = Self::elsewhere(turn, whose, reply_id, true);
         *running.lock() = log;
-        running.settled.cancel();
+        if ended {
+            running.settled.cancel();
+        }
         running
+    }
+
+    /// Puts another log in the place of this one: the store's, which says how the turn has ended. Readers go on behind the number of
+    /// the last event that they have seen.
+    pub(crate) fn adopt(&self, turn: Arc<Turn>, log: EventLog) {
+        self.set_snapshot(turn);
+        *self.lock() = log;
+        self.news.notify_waiters();
+    }
+
+    /// Resolves when something more is in the log.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// A further checkpoint of a turn that runs elsewhere was seen.
+    pub(crate) fn note_checkpoint(&self) {
+        self.checkpoints.fetch_add(1, Ordering::AcqRel);
+        self.news.notify_waiters();
+    }
+
+    /// Waits until a log that comes from elsewhere has reached this event, or the turn has ended, or it is certain that the event has
+    /// not been: the second checkpoint that is seen from now on was begun after now.
+    pub(crate) async fn reached(&self, seq: u64) {
+        let enough = self.checkpoints.load(Ordering::Acquire).saturating_add(2);
+        loop {
+            let news = self.news.notified();
+            let reached = self.read(|log| log.last_seq() >= seq || log.is_ended());
+            if reached || self.checkpoints.load(Ordering::Acquire) >= enough {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Whether this caller's key and user may see it.
@@ -264,6 +320,11 @@ impl Reader {
     #[must_use]
     pub fn is_repeat(&self) -> bool {
         self.repeated
+    }
+
+    /// Leaves as if nobody had come: for who asked only whether there is something to read.
+    pub fn never_came(mut self) {
+        self.left = None;
     }
 
     /// The number of the last event read.

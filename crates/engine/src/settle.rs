@@ -1,52 +1,84 @@
 //! Settling what a process that is gone has left running: each turn gets its one end.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use chat::{
-    ErrorCode, EventLog, LedgerRow, ThreadUpdate, Timestamp, TurnEnd, TurnError, TurnMessage, TurnStatus,
-    Unsettled,
+    ErrorCode, EventLog, LedgerRow, Peer, StoreError, TenantId, ThreadUpdate, Timestamp, TurnEnd, TurnError,
+    TurnId, TurnMessage, TurnStatus, Unsettled,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::record::RESERVED_SEQ;
-use crate::{Refused, lookup};
+use crate::{Refused, lookup, membership};
 
 /// How many turns are settled at once: enough to share a commit, few enough for a store with a bounded queue.
 const AT_ONCE: usize = 64;
 
 impl Engine {
-    /// Settles the turns that were running when the process before this one ended: each becomes `incomplete` or `failed` with the
-    /// text that had been kept. Says how many there were.
+    /// Enters this process among those that run turns on the store, and settles the turns that were left running by one that is gone:
+    /// each becomes `incomplete` or `failed` with the text that had been kept. Says how many there were. Where several processes
+    /// share the store this one looks after the turns of those that go from now on.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn settle(&self) -> Result<usize, Refused> {
-        let left = self.0.maintenance.unsettled(std::slice::from_ref(&self.0.owner)).await?;
-        let count = left.len();
-        let all = stream::iter(left).map(|unsettled| self.settle_one(unsettled));
-        all.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        Ok(count)
+        let inner = &self.0;
+        membership::join(inner).await?;
+        let settled = sweep(inner, Vec::new(), true).await?;
+        if inner.maintenance.is_shared() {
+            inner.tasks.spawn(membership::keep(Arc::clone(inner)));
+        }
+        Ok(settled)
     }
+}
 
-    async fn settle_one(&self, unsettled: Unsettled) -> Result<(), Refused> {
-        let tenant = unsettled.tenant.clone();
-        let id = unsettled.stored.turn.id;
-        let end = end_of(unsettled)?;
-        tracing::info!(turn.id = %id, status = end.turn.status.as_str(), "settled a turn that was left running");
-        Ok(self.0.store.end_turn(&tenant, end).await?)
+/// Takes over the turns of processes that are gone, and settles them; says how many there were. `all`: also those that were taken
+/// over before and are not settled yet.
+pub(crate) async fn sweep(inner: &Inner, lapsed: Vec<Peer>, all: bool) -> Result<usize, StoreError> {
+    let owner = inner.membership.owner();
+    let taken = inner.maintenance.take_over(&owner, lapsed).await?;
+    if taken == 0 && !all {
+        return Ok(0);
+    }
+    let open = inner.maintenance.open_turns(Some(&owner)).await?;
+    // Asked for afterwards: a turn has its place before it is in the store, and until it has ended there.
+    let here: HashSet<TurnId> = inner.registry.ids().into_iter().collect();
+    let left = open.into_iter().filter(|(_, id)| !here.contains(id));
+    let all = stream::iter(left).map(|(tenant, id)| settle_one(inner, tenant, id));
+    let settled: Vec<bool> = all.buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(settled.into_iter().filter(|settled| *settled).count())
+}
+
+/// Settles a turn that this process owns and nobody runs; false when that is done already.
+async fn settle_one(inner: &Inner, tenant: TenantId, id: TurnId) -> Result<bool, StoreError> {
+    let Some(unsettled) = inner.maintenance.unsettled(&tenant, id).await? else { return Ok(false) };
+    let end = end_of(unsettled)?;
+    let status = end.turn.status.as_str();
+    match inner.store.end_turn(&tenant, end).await {
+        Ok(()) => {
+            tracing::info!(turn.id = %id, status, "settled a turn that was left running");
+            Ok(true)
+        }
+        // Erased, or taken over by yet another.
+        Err(StoreError::NoTurn | StoreError::Fenced) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 /// The end of a turn whose process is gone.
-fn end_of(unsettled: Unsettled) -> Result<TurnEnd, Refused> {
+fn end_of(unsettled: Unsettled) -> Result<TurnEnd, StoreError> {
     let first = first_call(&unsettled);
-    let Unsettled { stored, reply_id, mut in_flight, .. } = unsettled;
+    let Unsettled { stored, mut in_flight, .. } = unsettled;
+    let reply_id = stored.reply_id;
     in_flight.extend(first);
     let (owner, reserved, queued) =
         (stored.owner.clone(), stored.reserved_seq, stored.turn.status == TurnStatus::Queued);
     let started = lookup::started(&stored);
     let (turn, mut log) = lookup::restore(stored)?;
     if log.is_empty() {
-        log = EventLog::started(std::sync::Arc::new(started));
+        log = EventLog::started(Arc::new(started));
     }
     log.jump_above(reserved.max(RESERVED_SEQ));
     // A reader may have seen more than was kept: what stands now is said once more, in place of all it has.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{AttemptObserver, AttemptReport, Failure, ProviderError};
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use upstream::Verdict;
@@ -224,6 +225,18 @@ impl upstream::Observer for Bridge {
         self.observer.began();
     }
 
+    fn answered(&self, status: StatusCode) {
+        self.observer.answered(status.as_u16());
+    }
+
+    fn gave_up(&self) -> bool {
+        self.observer.gave_up()
+    }
+
+    fn noted(&self) -> BoxFuture<'static, ()> {
+        self.observer.noted()
+    }
+
     fn trace_headers(&self) -> Vec<(&'static str, String)> {
         self.observer.trace_headers()
     }
@@ -231,6 +244,9 @@ impl upstream::Observer for Bridge {
     fn failed(&self, retried: upstream::Retried) {
         let error = match retried.cause {
             upstream::Cause::Failed(failure) => self.judge.transport(failure),
+            upstream::Cause::Broke(status) => {
+                ProviderError::new(Failure::Broken).with_status(status.as_u16())
+            }
             upstream::Cause::Said(status, verdict) => {
                 let failure = match verdict {
                     Verdict::Busy { retry_after } => Failure::Busy { retry_after },

@@ -17,6 +17,7 @@
 //! - `section`: a provider's table of the configuration.
 //! - `health`: the last error, for admins.
 
+mod again;
 mod blotter;
 mod credential;
 mod decoder;

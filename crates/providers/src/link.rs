@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chat::{Failure, Piece, PieceStream, ProviderError, ProviderStatus, Request};
 use http::{HeaderMap, Method};
-use upstream::{Call, Classifier, Repeat, Response, Upstream};
+use upstream::{Answered, Call, Classifier, Lost, Repeat, Response, Upstream};
 
 use crate::Context;
-use crate::decoder::{Decoder, Driver};
+use crate::again::{Again, Start};
+use crate::decoder::Driver;
 use crate::failure::{Bridge, Judge};
 use crate::health::Health;
 
@@ -81,30 +82,40 @@ impl Link {
         request: &Request,
         outgoing: Outgoing,
         repeat: Repeat,
-        mut first: Vec<Piece>,
-        start: impl FnOnce(&HeaderMap) -> Box<dyn Decoder>,
+        first: Vec<Piece>,
+        start: impl Start,
     ) -> Result<PieceStream, ProviderError> {
         let observer = Bridge { observer: Arc::clone(&request.observer), judge: self.judge.clone() };
         // A call without a stream has no clock to its headers, and the other way round.
         let one_piece = !outgoing.headers_clock;
         let response =
             self.send(outgoing, repeat, one_piece, Some(Arc::new(observer)), request.deadline).await?;
-        let request_id = self.request_id(&response.headers);
-        if let Some(id) = &request_id {
-            first.push(Piece::Upstream(chat::UpstreamIds {
-                request_id: Some(id.clone()),
-                ..chat::UpstreamIds::default()
-            }));
-        }
+        let again = Again::new(self.clone(), response.answered(), first, Box::new(start));
+        let (request_id, first) = again.first(&response.headers);
+        let decoder = again.decoder(&response.headers);
         let driver = Driver {
             judge: self.judge.clone(),
             health: Arc::clone(&self.health),
             stream: request.stream,
             bytes_max: self.bytes_max,
             request_id,
+            again: Some(again),
         };
-        let decoder = start(&response.headers);
         Ok(driver.run(response, first, decoder))
+    }
+
+    /// Makes a call again whose answer came to nothing with this error, if it may be; none when nothing was sent.
+    pub(crate) async fn again(
+        &self,
+        answered: &Answered,
+        error: &ProviderError,
+    ) -> Option<Result<Response, ProviderError>> {
+        let lost = match error.failure {
+            Failure::Broken => Lost::Broke,
+            _ => Lost::Said(Judge::verdict(error)),
+        };
+        let result = self.upstream.again(answered, lost).await?;
+        Some(result.map_err(|failure| self.refused(failure)))
     }
 
     /// Makes a call outside of a turn (a list, a probe, a message put in) and reads the whole answer.
@@ -155,18 +166,22 @@ impl Link {
             observer,
             deadline,
         };
-        self.upstream.send(call).await.map_err(|failure| {
-            let id = match &failure {
-                upstream::Failure::Refused(refusal) => self.request_id(&refusal.headers),
-                _ => None,
-            };
-            let mut error = self.judge.transport(failure);
-            error.request_id = error.request_id.or(id);
-            self.failed(error)
-        })
+        self.upstream.send(call).await.map_err(|failure| self.refused(failure))
     }
 
-    fn request_id(&self, headers: &HeaderMap) -> Option<String> {
+    /// What a failure is that came in an answer's place.
+    fn refused(&self, failure: upstream::Failure) -> ProviderError {
+        let id = match &failure {
+            upstream::Failure::Refused(refusal) => self.request_id(&refusal.headers),
+            _ => None,
+        };
+        let mut error = self.judge.transport(failure);
+        error.request_id = error.request_id.or(id);
+        self.failed(error)
+    }
+
+    /// The provider's id of a call, from its answer's headers.
+    pub(crate) fn request_id(&self, headers: &HeaderMap) -> Option<String> {
         self.request_id_headers
             .iter()
             .find_map(|name| headers.get(*name)?.to_str().ok())

@@ -97,8 +97,8 @@ function unfolded(schema) {
   const shape = found(schema);
   if (shape.properties) return fields(shape);
   if (shape.enum) return text(shape.description);
-  if (shape.oneOf || shape.items) {
-    const parts = [...(shape.oneOf ?? []), ...(shape.items ? [shape.items] : [])];
+  if (shape.oneOf || shape.anyOf || shape.items) {
+    const parts = [...(shape.oneOf ?? shape.anyOf ?? []), ...(shape.items ? [shape.items] : [])];
     return make("ul", { class: "schema" }, parts.map((part) =>
       make("li", {}, found(part).properties ? folded([make("span", { class: "kind" }, part.title ?? kind(part))], () => [text(found(part).description), fields(part)])
         : make("span", { class: "kind" }, part.title ? `${part.title}: ${kind(part)}` : kind(part)))));
@@ -122,15 +122,22 @@ function response(status, node) {
       Object.entries(answer.content ?? {}).map(([media, content]) => [
         make("p", {}, make("code", {}, media)),
         media === STREAM ? [make("p", {}, "Each event's data is one of these:"), unfolded(found(content.schema).properties.data.contentSchema)] : "",
-        good && content.schema && media !== STREAM && found(content.schema).properties ? fields(content.schema) : "",
+        good && content.schema && media !== STREAM && (found(content.schema).properties || content.schema.anyOf) ? unfolded(content.schema) : "",
         Object.values(content.examples ?? {}).map((example) => folded([example.summary], () => make("pre", {}, pretty(example.value)))),
       ]),
       answer.headers ? make("p", { class: "note" }, "Headers: ", Object.keys(answer.headers).map((name, index) => [index ? ", " : "", make("code", {}, name)]).flat()) : ""));
 }
 
+/** The text that an event adds to the reply, in either dialect. */
+function added(event) {
+  if (event.type === "message.delta") return event.text;
+  if (event.type === "response.output_text.delta") return event.delta;
+  return event.choices?.[0]?.delta?.content ?? "";
+}
+
 /** Remembers the ids in an answer, and gives them to fields that wait for such. */
 function remember(body) {
-  for (const [id, prefix] of body.matchAll(/\b(turn|conv|msg|key)_[0-9a-f]{32}\b/g)) seen[prefix] = id;
+  for (const [id, prefix] of body.matchAll(/\b(turn|conv|msg|key|resp)_[0-9a-f]{32}\b/g)) seen[prefix] = id;
   for (const field of document.querySelectorAll("input[data-prefix]")) {
     if (!field.dataset.typed) field.value = seen[field.dataset.prefix] ?? "";
   }
@@ -164,7 +171,7 @@ class Operation {
   table() {
     return make("table", {}, this.parameters.map((parameter) => {
       const schema = found(parameter.schema);
-      const prefix = schema.pattern?.match(/^\^(turn|conv|msg|key)_/)?.[1];
+      const prefix = schema.pattern?.match(/^\^(turn|conv|msg|key|resp)_/)?.[1];
       const input = make("input", { "data-prefix": prefix, "aria-label": parameter.name, autocomplete: "off", spellcheck: "false",
         placeholder: schema.default ?? "", oninput: () => (input.dataset.typed = input.value) });
       input.value = (prefix && seen[prefix]) ?? "";
@@ -272,11 +279,11 @@ class Operation {
       for (const frame of frames) {
         log.append(`${frame}\n\n`);
         const data = frame.split("\n").find((line) => line.startsWith("data: "));
-        if (!data) continue;
+        if (!data || data === "data: [DONE]") continue;
         const event = JSON.parse(data.slice(6));
-        if (event.type === "message.delta") reply.append(event.text);
         if (event.type === "message.replaced") reply.textContent = event.text;
-        if (event.turn) remember(data);
+        else reply.append(added(event));
+        if (event.turn || event.response) remember(data);
       }
       log.scrollTop = log.scrollHeight;
     }

@@ -15,11 +15,11 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// How long a request's body may take to arrive, in all.
     pub body_timeout: Duration,
-    /// How long a connection may take to send a request's headers, and may idle between two requests.
+    /// How long a connection may take to send a request's headers, and may idle between two requests, in either HTTP.
     pub header_timeout: Duration,
     /// An idle event stream gets a comment line after so long.
     pub heartbeat: Duration,
-    /// A client that takes no byte of an answer for so long is disconnected. Its turn goes on.
+    /// A client that takes no byte of an answer for so long is disconnected; on HTTP/2 the one stream is reset. Its turn goes on.
     pub write_timeout: Duration,
     /// Browsers' origins that may call; `*` is any.
     pub cors_origins: Vec<String>,
@@ -27,7 +27,8 @@ pub struct Config {
     pub open: bool,
     /// Certificate and key; none: plain text.
     pub tls: Option<Tls>,
-    /// The most connections at once; further ones wait in the system's backlog.
+    /// The most connections at once. For a further one the connection goes that has been idle for longest; where none is idle it waits,
+    /// and those behind it in the system's backlog.
     pub connections_max: usize,
     /// The most requests at work at once (event streams count until their head is sent); one more is `overloaded`.
     pub requests_max: usize,

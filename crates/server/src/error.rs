@@ -30,6 +30,8 @@ struct Problem {
     error: TurnError,
     turn_id: Option<TurnId>,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    /// It is how a turn ended: the same request again would begin another.
+    ended: bool,
 }
 
 /// The table: error → status. No `_`, so that a new code does not compile until it has a status.
@@ -94,7 +96,7 @@ impl ApiError {
     /// A fault of ours: the caller learns nothing but that, the log gets the cause.
     pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = TurnError::new(ErrorCode::Internal, "something went wrong inside");
-        Self(Arc::new(Problem { error, turn_id: None, cause: Some(cause.into()) }))
+        Self(Arc::new(Problem { error, turn_id: None, cause: Some(cause.into()), ended: false }))
     }
 
     /// How a turn ended, as the answer to who asked for it. A repeat is not to be repeated again.
@@ -103,7 +105,7 @@ impl ApiError {
             error.retryable = false;
             error.retry_after = None;
         }
-        Self(Arc::new(Problem { error, turn_id: Some(turn), cause: None }))
+        Self(Arc::new(Problem { error, turn_id: Some(turn), cause: None, ended: true }))
     }
 
     /// The same, told in the words of another route: `name` gives that route's name for a field.
@@ -128,14 +130,14 @@ impl ApiError {
 
 impl From<TurnError> for ApiError {
     fn from(error: TurnError) -> Self {
-        Self(Arc::new(Problem { error, turn_id: None, cause: None }))
+        Self(Arc::new(Problem { error, turn_id: None, cause: None, ended: false }))
     }
 }
 
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         let Refused { error, turn_id, cause } = refused;
-        Self(Arc::new(Problem { error: *error, turn_id, cause }))
+        Self(Arc::new(Problem { error: *error, turn_id, cause, ended: false }))
     }
 }
 
@@ -157,12 +159,14 @@ impl IntoResponse for ApiError {
             insert(headers, TURN_ID, &turn.to_string());
         }
         let wait = error.retry_after.or_else(|| default_wait(error.code));
-        // Not `retryable`, as the contract has it, and yet it passes.
-        let passes = error.retryable || error.code == ErrorCode::ConversationBusy;
+        // Not `retryable`, as the contract has it, and yet it passes; unless the turn itself was stopped.
+        let passes = error.retryable || error.code == ErrorCode::ConversationBusy && !self.0.ended;
         if let Some(seconds) = wait.filter(|_| passes) {
             headers.insert(RETRY_AFTER, seconds.max(1).into());
         }
-        if status.is_server_error() && !error.retryable {
+        // The official clients repeat a 409 as well: what somebody has stopped would run after all.
+        let repeated = status.is_server_error() || status == StatusCode::CONFLICT && self.0.ended;
+        if repeated && !passes {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if status == StatusCode::UNAUTHORIZED {

@@ -1,7 +1,7 @@
 //! Who calls: keys of the configuration, keys of the store, browsers' tokens, and the caller of an open gateway.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -10,10 +10,11 @@ use chat::{
     Permissions, StoreError, Timestamp,
 };
 use subtle::ConstantTimeEq;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::error::ApiError;
 use crate::live::Lives;
+use crate::tasks::Tasks;
 use crate::token::{self, Claims};
 use crate::{KeySpec, Limits, hash_secret};
 
@@ -21,6 +22,8 @@ use crate::{KeySpec, Limits, hash_secret};
 const FRESH: Duration = Duration::from_millis(750);
 /// A key that was good is believed for so long while the store does not answer.
 const STALE: Duration = Duration::from_secs(300);
+/// So long a store is waited for where a key is known already: one that is slower is told of later.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How many look-ups of each outcome are remembered.
 const REMEMBERED_MAX: usize = 8192;
 /// The longest credential that is looked at, in bytes.
@@ -111,7 +114,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Keys {
     configured: ArcSwap<Configured>,
-    remembered: Mutex<Remembered>,
+    remembered: Arc<Mutex<Remembered>>,
+    tasks: Tasks,
     maintenance: Arc<dyn Maintenance>,
     secret: OnceCell<[u8; 32]>,
     /// The caller of an open gateway.
@@ -158,11 +162,13 @@ enum Lookup {
     Id(KeyId),
 }
 
-/// What the store said of late. Both maps are bounded, apart: a flood of wrong keys forgets no right one.
+/// What the store said of late. All are bounded, apart: a flood of wrong keys forgets no right one.
 #[derive(Debug, Default)]
 struct Remembered {
     found: HashMap<Lookup, (Instant, Arc<Key>)>,
     missing: HashMap<Lookup, Instant>,
+    /// Known ones that are being looked up again.
+    asking: HashSet<Lookup>,
 }
 
 impl Remembered {
@@ -189,10 +195,16 @@ impl Remembered {
 }
 
 impl Keys {
-    pub(crate) fn new(specs: Vec<KeySpec>, maintenance: Arc<dyn Maintenance>, open: bool) -> Self {
+    pub(crate) fn new(
+        specs: Vec<KeySpec>,
+        maintenance: Arc<dyn Maintenance>,
+        open: bool,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             configured: ArcSwap::from_pointee(Configured::new(specs)),
-            remembered: Mutex::default(),
+            remembered: Arc::default(),
+            tasks,
             maintenance,
             secret: OnceCell::new(),
             open: open.then(open_key).flatten().map(Arc::new),
@@ -279,33 +291,37 @@ impl Keys {
         }
     }
 
-    /// A key of the store, read at most `fresh` ago; longer ago while the store does not answer.
+    /// A key of the store, read at most `fresh` ago; longer ago while the store does not answer, or not soon.
     async fn kept(&self, lookup: Lookup, fresh: Duration) -> Result<Option<Arc<Key>>, StoreError> {
-        let asked = Instant::now();
         let known = {
-            let remembered = self.remembered();
-            match (remembered.found.get(&lookup), remembered.missing.get(&lookup)) {
+            let mut remembered = remembered(&self.remembered);
+            let known = match (remembered.found.get(&lookup), remembered.missing.get(&lookup)) {
                 (Some((at, key)), _) if at.elapsed() < fresh => return Ok(Some(Arc::clone(key))),
                 (None, Some(at)) if at.elapsed() < fresh => return Ok(None),
-                (found, _) => found.map(|(at, key)| (*at, Arc::clone(key))),
+                (found, _) => found.filter(|(at, _)| at.elapsed() < STALE).map(|(_, key)| Arc::clone(key)),
+            };
+            if let Some(known) = &known
+                && !remembered.asking.insert(lookup)
+            {
+                return Ok(Some(Arc::clone(known)));
             }
+            known
         };
-        let record = match lookup {
-            Lookup::Hash(hash) => self.maintenance.key_by_hash(&hash).await,
-            Lookup::Id(id) => self.maintenance.key_by_id(id).await,
-        };
-        let key = match record {
-            Ok(record) => record.map(Key::try_from).transpose(),
-            Err(error) => {
-                return match known.filter(|(at, _)| at.elapsed() < STALE) {
-                    Some((_, key)) => Ok(Some(key)),
-                    None => Err(error),
-                };
-            }
-        };
-        let key = key.map_err(|error| StoreError::Damaged(Box::new(error)))?.map(Arc::new);
-        self.remembered().put(lookup, asked, key.clone());
-        Ok(key)
+        let (all, maintenance) = (Arc::clone(&self.remembered), Arc::clone(&self.maintenance));
+        let Some(known) = known else { return look_up(&all, maintenance.as_ref(), lookup).await };
+        let (answer, answered) = oneshot::channel();
+        self.tasks.spawn(async move {
+            let asking = Asking(all, lookup);
+            let found = look_up(&asking.0, maintenance.as_ref(), lookup).await;
+            drop(asking);
+            // Nobody may be waiting any more.
+            let _ = answer.send(found);
+        });
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            // The store is away, or slow: nobody who was known is turned away for that.
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(Some(known)),
+        }
     }
 
     /// Cuts off the readers whose key or token has ended.
@@ -324,9 +340,35 @@ impl Keys {
             }
         }
     }
+}
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+fn remembered(all: &Mutex<Remembered>) -> MutexGuard<'_, Remembered> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks the store, and remembers what it says.
+async fn look_up(
+    all: &Mutex<Remembered>,
+    maintenance: &dyn Maintenance,
+    lookup: Lookup,
+) -> Result<Option<Arc<Key>>, StoreError> {
+    let asked = Instant::now();
+    let record = match lookup {
+        Lookup::Hash(hash) => maintenance.key_by_hash(&hash).await,
+        Lookup::Id(id) => maintenance.key_by_id(id).await,
+    };
+    let key = record?.map(Key::try_from).transpose();
+    let key = key.map_err(|error| StoreError::Damaged(Box::new(error)))?.map(Arc::new);
+    remembered(all).put(lookup, asked, key.clone());
+    Ok(key)
+}
+
+/// A look-up under way, also one that is given up.
+struct Asking(Arc<Mutex<Remembered>>, Lookup);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        remembered(&self.0).asking.remove(&self.1);
     }
 }
 

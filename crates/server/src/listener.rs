@@ -3,6 +3,7 @@
 //! The loop is our own because the library's has no clock for headers, no bound on connections and buffers, and waits for event
 //! streams without end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use axum::Router;
 use futures_util::FutureExt;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shutdown;
 use crate::metrics::Gauge;
+use crate::places::Places;
 use crate::protocol::Protocols;
 use crate::stall::Stalling;
 use crate::tasks::Tasks;
@@ -41,28 +42,28 @@ pub(crate) struct Listener {
 impl Listener {
     /// Serves until told to leave, and all connections are closed.
     pub(crate) async fn serve(self, shutdown: &Shutdown) {
-        let places_max = self.connections_max.clamp(1, Semaphore::MAX_PERMITS);
-        let places_max = u32::try_from(places_max).unwrap_or(u32::MAX);
-        let places = Arc::new(Semaphore::new(places_max as usize));
-        let protocols = Arc::new(Protocols::new(self.header_timeout, self.write_timeout));
+        let places = Arc::new(Places::new(self.connections_max));
+        let (headers, writes) = (self.header_timeout, self.write_timeout);
+        let protocols = Arc::new(Protocols::new(headers, writes, self.tasks.clone(), Arc::clone(&places)));
         loop {
             let accepted = async {
-                // The semaphore is never closed.
-                let place = Arc::clone(&places).acquire_owned().await.ok()?;
-                Some((self.socket.accept().await, place))
+                let (socket, _) = self.socket.accept().await?;
+                // A connection that waits for its place is the only one beyond the bound; those behind it wait in the system's
+                // backlog.
+                Ok::<_, io::Error>(places.take(self.name).await.map(|place| (socket, place)))
             };
             let (socket, place) = tokio::select! {
                 biased;
                 () = shutdown.finish.cancelled() => break,
                 () = shutdown.now.cancelled() => break,
                 accepted = accepted => match accepted {
-                    Some((Ok((socket, _)), place)) => (socket, place),
-                    Some((Err(error), _)) => {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) => break,
+                    Err(error) => {
                         tracing::warn!(%error, listener = self.name, "a connection cannot be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
-                    None => break,
                 },
             };
             let connection = self.connection(socket, Arc::clone(&protocols), shutdown.clone());
@@ -71,8 +72,7 @@ impl Listener {
             self.tasks.spawn(connection.map(move |()| drop((place, open))));
         }
         drop(self.socket);
-        // All places free: all connections closed.
-        let _ = places.acquire_many(places_max).await;
+        places.all_free().await;
     }
 
     fn connection(
@@ -88,18 +88,19 @@ impl Listener {
             if socket.set_nodelay(true).is_err() {
                 return;
             }
-            let Some(tls) = tls else {
-                return protocols.serve_plain(socket, router, &shutdown).await;
-            };
             let socket = Stalling::new(socket, write_timeout);
+            let Some(tls) = tls else {
+                return protocols.serve(socket, router, &shutdown).await;
+            };
             // Boxed, both, so that connections without TLS don't have room for its state.
             let accepting = Box::pin(TlsAcceptor::from(tls).accept(socket));
             let agreed = tokio::select! {
                 agreed = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting) => agreed,
                 () = shutdown.now.cancelled() => return,
+                () = protocols.wanted() => return,
             };
             match agreed {
-                Ok(Ok(socket)) => Box::pin(protocols.serve_any(socket, router, &shutdown)).await,
+                Ok(Ok(socket)) => Box::pin(protocols.serve(socket, router, &shutdown)).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a client does not agree on TLS"),
                 Err(_) => tracing::debug!("a client takes too long to agree on TLS"),
             }

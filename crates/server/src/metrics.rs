@@ -23,12 +23,16 @@ const TURN_BUCKETS: &[f64] =
 const COMMIT_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Seconds of a call that has a tenth of one.
+const CALL_BUCKETS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+
 /// Buckets that differ from [`DURATION_BUCKETS`].
 const BUCKETS: &[(&str, &[f64])] = &[
     ("switchboard_first_text_seconds", FIRST_TEXT_BUCKETS),
     ("switchboard_piece_gap_seconds", GAP_BUCKETS),
     ("switchboard_turn_duration_seconds", TURN_BUCKETS),
     ("switchboard_store_commit_seconds", COMMIT_BUCKETS),
+    ("switchboard_cluster_call_seconds", CALL_BUCKETS),
 ];
 
 /// The recorder is the process's own, as the `metrics` facade wants it: every server in the process shows the same numbers.
@@ -115,6 +119,11 @@ fn describe() {
             "Turns that ended, by the assistant and provider that answered, and status",
         ),
         (
+            "switchboard_turns_taken_over_total",
+            "Turns of gateways on the same store that are gone, which this one has settled",
+        ),
+        ("switchboard_fenced_total", "Times that others took this gateway for dead and its turns for theirs"),
+        (
             "switchboard_attempts_total",
             "Attempts at providers that ended, by outcome: completed, incomplete, hedged, cancelled, draining or an error code",
         ),
@@ -122,6 +131,14 @@ fn describe() {
         (
             "switchboard_retry_budget_exhausted_total",
             "Retries that were not made because too many of a provider's recent calls were retries",
+        ),
+        (
+            "switchboard_limit_checks_total",
+            "Requests and turns whose key's limits were counted together with other gateways, or alone because Redis did not answer",
+        ),
+        (
+            "switchboard_cluster_calls_total",
+            "Calls of Redis, by outcome: ok, deadline, broken, refused, or down: not made because Redis is known to be gone",
         ),
         ("switchboard_limit_hits_total", "Requests that a key's limit refused, or would have"),
         (
@@ -137,6 +154,7 @@ fn describe() {
         ("switchboard_first_text_seconds", "From a turn's acceptance to the first text that its readers see"),
         ("switchboard_piece_gap_seconds", "Between two pieces of text of one call"),
         ("switchboard_turn_duration_seconds", "From a turn's acceptance to its end"),
+        ("switchboard_cluster_call_seconds", "What calls of Redis took"),
         ("switchboard_store_commit_seconds", "Until writes were durable, by outcome"),
     ] {
         metrics::describe_histogram!(name, meaning);
@@ -145,7 +163,10 @@ fn describe() {
         ("switchboard_open_streams", "Event streams being read"),
         ("switchboard_connections", "Connections open, by listener"),
         ("switchboard_running_turns", "Turns that run now"),
+        ("switchboard_followed_turns", "Turns that run at another gateway and are read here"),
         ("switchboard_ready", "1 if turns are taken: the store answers and the gateway is not draining"),
+        ("switchboard_cluster_up", "1 if Redis answers. There only where [cluster] is configured"),
+        ("switchboard_store_up", "1 if the database server answers. There only for PostgreSQL"),
         ("switchboard_store_queued_writes", "Writes that wait for the store's next commit"),
         ("switchboard_provider_breaker", "1 for the state that a provider's breaker is in"),
         ("switchboard_provider_in_flight", "Calls of a provider under way"),
@@ -189,6 +210,12 @@ pub(crate) fn known(method: &http::Method) -> &'static str {
 pub(crate) fn limit_hit(limit: &'static str, enforced: bool) {
     let enforced = if enforced { "true" } else { "false" };
     metrics::counter!("switchboard_limit_hits_total", "limit" => limit, "enforced" => enforced).increment(1);
+}
+
+/// A limit was asked for in a cluster: `requests` or `turns`, counted with the other gateways or by this one alone.
+pub(crate) fn limit_check(limit: &'static str, shared: bool) {
+    let counted = if shared { "together" } else { "alone" };
+    metrics::counter!("switchboard_limit_checks_total", "limit" => limit, "counted" => counted).increment(1);
 }
 
 /// Counts something as long as it lives.

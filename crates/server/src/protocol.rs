@@ -1,125 +1,207 @@
-//! HTTP/1.1 or HTTP/2: which of them a connection speaks, and serving it.
+//! HTTP/1.1 or HTTP/2: serving a connection in the one that it speaks.
 
 use std::fmt::Display;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::Shutdown;
-use crate::stall::Stalling;
+use crate::places::Places;
+use crate::preface::{self, Version};
+use crate::refusal::{Progress, Worded};
+use crate::streams::{self, Pieces, Streams};
+use crate::tasks::Tasks;
 
 /// The most that one HTTP/1.1 connection buffers each way: a request's head must fit. Small, because there may be many streams.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// The most requests at once in one HTTP/2 connection.
-const STREAMS_MAX: u32 = 256;
+/// The most requests at once in one HTTP/2 connection: what common servers allow.
+const STREAMS_MAX: u32 = 128;
 /// How much of a request's body a client may send before it is read, for one request; four times that for all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// How a connection begins that speaks HTTP/2 without having agreed on it; no method begins so.
-const HTTP2_BEGINS: &[u8; 4] = b"PRI ";
 
 /// How connections are served.
 #[derive(Debug)]
 pub(crate) struct Protocols {
     one: http1::Builder,
-    any: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
     write_timeout: Duration,
+    tasks: Tasks,
+    places: Arc<Places>,
 }
 
 impl Protocols {
-    /// `header_timeout`: for a request's head. `write_timeout`: for a client that takes no bytes.
-    pub(crate) fn new(header_timeout: Duration, write_timeout: Duration) -> Self {
+    /// `header_timeout`: for a request's head, and between two requests. `write_timeout`: for a client that takes no bytes. The
+    /// requests of HTTP/2 run on `tasks`. Idle connections make room in `places`.
+    pub(crate) fn new(
+        header_timeout: Duration,
+        write_timeout: Duration,
+        tasks: Tasks,
+        places: Arc<Places>,
+    ) -> Self {
         let mut one = http1::Builder::new();
         one.timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(BUFFER_BYTES_MAX)
             .half_close(false);
-        let mut any = auto::Builder::new(TokioExecutor::new());
-        any.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .half_close(false);
-        any.http2()
-            .timer(TokioTimer::new())
+        Self { one, header_timeout, write_timeout, tasks, places }
+    }
+
+    /// Resolves when an idle connection is to make room.
+    pub(crate) async fn wanted(&self) {
+        self.places.wanted().await;
+    }
+
+    /// Serves a connection until its client has left or the process leaves.
+    pub(crate) async fn serve<S>(&self, socket: S, router: Router, shutdown: &Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let begun = tokio::select! {
+            biased;
+            () = shutdown.now.cancelled() => return,
+            () = shutdown.finish.cancelled() => return,
+            () = self.wanted() => return,
+            begun = tokio::time::timeout(self.header_timeout, preface::read(socket)) => begun,
+        };
+        match begun {
+            Ok(Ok(Some((Version::One, socket)))) => self.serve_one(socket, router, shutdown).await,
+            // Boxed, so that the others have no room for it.
+            Ok(Ok(Some((Version::Two, socket)))) => Box::pin(self.serve_two(socket, router, shutdown)).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => broke(&error),
+            Err(_) => tracing::debug!("a client connected and said nothing"),
+        }
+    }
+
+    async fn serve_one<S>(&self, socket: S, router: Router, shutdown: &Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let progress = Progress::default();
+        let socket = Worded::new(socket, progress.clone());
+        let router = TowerToHyperService::new(router);
+        let idle = progress.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            progress.begin();
+            let (answer, progress) = (router.call(request), progress.clone());
+            async move { answer.await.map(|response| response.map(|body| progress.answer(body))) }
+        });
+        let connection = self.one.serve_connection(TokioIo::new(socket), service);
+        // The library's own clock closes it when it is idle for long.
+        let idling = Idling { now: move || idle.is_idle(), long: pending(), linger: self.write_timeout };
+        self.drive(pin!(connection), http1::Connection::graceful_shutdown, idling, shutdown).await;
+    }
+
+    async fn serve_two<S>(&self, socket: S, router: Router, shutdown: &Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let streams = Streams::new(self.tasks.clone(), self.write_timeout);
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let answer = router.call(request);
+            async move { streams::ours(answer).await.map(|response| response.map(Pieces::new)) }
+        });
+        let mut two = http2::Builder::new(streams.clone());
+        two.timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES * 4)
             .max_send_buf_size(BUFFER_BYTES_MAX)
             .max_header_list_size(BUFFER_BYTES_MAX as u32)
             // A client that went away without a word is noticed, also when nothing is sent to it.
-            .keep_alive_interval(write_timeout / 2)
-            .keep_alive_timeout(write_timeout / 2);
-        Self { one, any, header_timeout, write_timeout }
+            .keep_alive_interval(self.write_timeout / 2)
+            .keep_alive_timeout(self.write_timeout / 2);
+        let connection = two.serve_connection(TokioIo::new(socket), service);
+        let idling = Idling {
+            now: || streams.is_idle(),
+            long: streams.idle(self.header_timeout),
+            linger: self.write_timeout,
+        };
+        self.drive(pin!(connection), http2::Connection::graceful_shutdown, idling, shutdown).await;
     }
 
-    /// Serves a connection without TLS.
-    ///
-    /// Its first bytes are looked at and left where they are. The library would read them to find out the same, and then keep
-    /// twice the buffer for as long as the connection lasts, and room for either protocol's state: 10 KiB for each open stream.
-    pub(crate) async fn serve_plain(&self, socket: TcpStream, router: Router, shutdown: &Shutdown) {
-        let mut first = [0; HTTP2_BEGINS.len()];
-        let looked = tokio::select! {
-            biased;
-            () = shutdown.now.cancelled() => return,
-            () = shutdown.finish.cancelled() => return,
-            looked = tokio::time::timeout(self.header_timeout, socket.peek(&mut first)) => looked,
-        };
-        let Ok(Ok(count)) = looked else {
-            tracing::debug!("a client connected and said nothing");
-            return;
-        };
-        let begun = first.get(..count).unwrap_or_default();
-        let socket = Stalling::new(socket, self.write_timeout);
-        if HTTP2_BEGINS.starts_with(begun) {
-            // Boxed, so that the others have no room for it.
-            return Box::pin(self.serve_any(socket, router, shutdown)).await;
-        }
-        let connection = self.one.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
-        drive(pin!(connection), http1::Connection::graceful_shutdown, shutdown).await;
-    }
-
-    /// Serves a connection that speaks either.
-    pub(crate) async fn serve_any(
+    /// Serves until the client has left, the process leaves, or the connection is idle and its place is wanted.
+    async fn drive<C, E>(
         &self,
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        router: Router,
+        mut connection: Pin<&mut C>,
+        finish: fn(Pin<&mut C>),
+        idling: Idling<impl Fn() -> bool, impl Future<Output = ()>>,
         shutdown: &Shutdown,
-    ) {
-        let connection = self.any.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
-        drive(pin!(connection), auto::Connection::graceful_shutdown, shutdown).await;
+    ) where
+        C: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let mut long = pin!(idling.long);
+        let mut lingering = None;
+        let mut finishing = false;
+        let mut wanted = None;
+        loop {
+            let served = poll_fn(|context| {
+                if let Poll::Ready(served) = connection.as_mut().poll(context) {
+                    return Poll::Ready(Some(served));
+                }
+                if !(idling.now)() {
+                    wanted = None;
+                    return Poll::Pending;
+                }
+                wanted.get_or_insert_with(|| Box::pin(self.wanted())).as_mut().poll(context).map(|()| None)
+            });
+            tokio::select! {
+                biased;
+                () = shutdown.now.cancelled() => return,
+                () = shutdown.finish.cancelled(), if !finishing => finishing = true,
+                served = served => {
+                    match served {
+                        Some(Ok(())) => {}
+                        Some(Err(error)) => broke(&error),
+                        None => tracing::debug!("an idle connection is closed: its place is wanted"),
+                    }
+                    return;
+                }
+                () = long.as_mut(), if !finishing => {
+                    finishing = true;
+                    lingering = Some(Box::pin(sleep(idling.linger)));
+                }
+                () = some(lingering.as_mut()) => return,
+            }
+            if finishing {
+                finish(connection.as_mut());
+            }
+        }
     }
 }
 
-/// Serves until the client has left or the process leaves.
-async fn drive<C, E>(mut connection: Pin<&mut C>, finish: fn(Pin<&mut C>), shutdown: &Shutdown)
-where
-    C: Future<Output = Result<(), E>>,
-    E: Display,
-{
-    let mut finishing = false;
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.now.cancelled() => return,
-            () = shutdown.finish.cancelled(), if !finishing => {
-                finishing = true;
-                finish(connection.as_mut());
-            }
-            served = connection.as_mut() => {
-                if let Err(error) = served {
-                    // A client that left, or sent no HTTP: its own affair.
-                    tracing::debug!(%error, "a connection broke");
-                }
-                return;
-            }
-        }
+/// When a connection is idle.
+struct Idling<Now, Long> {
+    /// Whether it is.
+    now: Now,
+    /// Resolves once it has been so for long: it is told to leave, …
+    long: Long,
+    /// … and closed if it stays for so long after that.
+    linger: Duration,
+}
+
+/// Waits, where there is something to wait for.
+async fn some(future: Option<impl Future<Output = ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
     }
+}
+
+fn broke(error: &impl Display) {
+    // A client that left, or sent no HTTP: its own affair.
+    tracing::debug!(%error, "a connection broke");
 }

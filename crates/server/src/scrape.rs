@@ -15,10 +15,14 @@ type Gauges = Vec<(&'static str, Vec<Label>, f64)>;
 /// The text that Prometheus reads. No key is asked for.
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     metrics::gauge!("switchboard_running_turns").set(count(app.engine.running()));
+    metrics::gauge!("switchboard_followed_turns").set(count(app.engine.followed()));
     metrics::gauge!("switchboard_store_queued_writes")
         .set(count(app.back.maintenance.status().queued_writes));
     metrics::gauge!("switchboard_ready").set(if app.engine.ready().await.is_ok() { 1.0 } else { 0.0 });
     // So that they are there before anything was counted: an alert on what has not happened yet sees zero, not nothing.
+    for name in ["switchboard_turns_taken_over_total", "switchboard_fenced_total"] {
+        metrics::counter!(name).increment(0);
+    }
     metrics::gauge!("switchboard_open_streams").increment(0.0);
     let mut gauges = providers(&app);
     for left in app.counters.budgets_left() {

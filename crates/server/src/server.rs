@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::Router;
-use chat::Maintenance;
+use chat::{Maintenance, SharedLimits};
 use engine::Engine;
 use rustls::ServerConfig;
 use schemars::JsonSchema;
@@ -102,9 +102,10 @@ impl Server {
         tracker: TaskTracker,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS)));
+        let tasks = Tasks::new(tracker);
         let app = App::new(Parts {
             engine,
-            keys: Keys::new(keys, Arc::clone(&maintenance), config.open),
+            keys: Keys::new(keys, Arc::clone(&maintenance), config.open, tasks.clone()),
             counters: Counters::new(Arc::clone(&maintenance)),
             front: Front {
                 cors_origins: ArcSwap::from_pointee(config.cors_origins.clone()),
@@ -114,12 +115,17 @@ impl Server {
             },
             back: Back { maintenance, reload, metrics: Metrics::of_process() },
         });
-        Self { app, tls: Arc::new(ArcSwapOption::empty()), tasks: Tasks::new(tracker) }
+        Self { app, tls: Arc::new(ArcSwapOption::empty()), tasks }
     }
 
     /// The keys of the configuration, from now on. Readers of one that is gone are cut off.
     pub fn set_keys(&self, keys: Vec<KeySpec>) {
         self.app.keys.set(keys);
+    }
+
+    /// From now on keys' limits are counted with other gateways. The first way told stands.
+    pub fn set_shared_limits(&self, limits: Arc<dyn SharedLimits>) {
+        self.app.counters.share(limits);
     }
 
     /// From now on requests join the traces of their callers. The first way told stands.

@@ -9,7 +9,9 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
 use crate::around::around;
-use crate::middleware::{audit, auth, catch_panic, cors, load_shed, rate_limit, request_id, trace};
+use crate::middleware::{
+    audit, auth, catch_panic, compress, cors, load_shed, rate_limit, request_id, trace, unread,
+};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +42,14 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.
         .layer(around(state(), trace::trace))
+        // Around the echo, so that it sees the bodies of errors, too; inside the span, because it takes time.
+        .layer(around((), compress::compress))
         // Inside the span, around all that answers: it writes the bodies of errors, which have the request's id in them.
         .layer(around((), request_id::echo))
         // Inside the echo, so that a fault of ours is an answer like any other.
         .layer(around((), catch_panic::catch_panic))
+        // Around all that refuses: whoever is refused with a body unread can go on with the connection.
+        .layer(around(state(), unread::read_out))
         // Before auth: a preflight has no key. Before load shed: a browser is to see the 503, too.
         .layer(around(state(), cors::cors))
         // Before anything that costs: work that cannot be done is refused while that is cheap.

@@ -9,6 +9,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{BindError, Tls};
 
+impl Tls {
+    /// Reads certificate and key, and says whether they can be used.
+    ///
+    /// # Errors
+    /// Why not: which file, and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        match open(self) {
+            Ok(_) => Ok(()),
+            Err(BindError::Tls(problem)) => Err(problem),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+}
+
 /// Reads certificate and key.
 pub(crate) fn open(tls: &Tls) -> Result<Arc<ServerConfig>, BindError> {
     let problem = |path: &std::path::Path, error: &dyn std::fmt::Display| {

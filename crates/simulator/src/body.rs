@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::Pace;
 use crate::chance::mix;
 use crate::connection::{Dropped, Wire};
+use crate::holds::Hold;
 use crate::journal::{Entry, Outcome};
 use crate::script::{Kind, Media, Piece, Script};
 
@@ -57,6 +58,8 @@ pub(crate) struct Played {
     sleep: Option<Pin<Box<Sleep>>>,
     waited: bool,
     texts: u64,
+    /// What is waited for in front of the piece that follows so many pieces of text.
+    hold: Option<(u64, Hold)>,
     flushes_seen: Option<u64>,
     ending: Ending,
     wire: Arc<Wire>,
@@ -78,6 +81,7 @@ impl Played {
             sleep: None,
             waited: false,
             texts: 0,
+            hold: None,
             flushes_seen: None,
             ending,
             wire,
@@ -88,6 +92,12 @@ impl Played {
     /// Announces `length` bytes in `Content-Length`, sent or not. Only for a body that is not a stream.
     pub(crate) fn announce(mut self, media: Media, length: usize) -> Self {
         self.length = (media == Media::Json).then_some(length as u64);
+        self
+    }
+
+    /// Waits for `hold` once so many pieces of text have been sent.
+    pub(crate) fn hold_after(mut self, texts: usize, hold: Hold) -> Self {
+        self.hold = Some((texts as u64, hold));
         self
     }
 
@@ -176,6 +186,12 @@ impl Body for Played {
     ) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
         let this = self.get_mut();
         let Some(piece) = this.pieces.get(this.next).copied() else { return this.poll_ending(context) };
+        if let Some((texts, hold)) = &mut this.hold
+            && this.texts >= *texts
+        {
+            ready!(hold.poll(context));
+            this.hold = None;
+        }
         if !this.waited {
             let pause = this.pause(piece.kind);
             if !pause.is_zero() {
@@ -222,6 +238,28 @@ mod tests {
 
     use super::*;
     use crate::script::Framing;
+
+    #[test]
+    fn a_held_body_waits_for_its_release() {
+        let holds = crate::holds::Holds::default();
+        let mut script = Script::new(Media::Text, Framing::Plain, 0);
+        for text in ["a", "b"] {
+            script.push_text(Kind::Text, None, text);
+        }
+        script.finish();
+        let rhythm = Rhythm { pace: Pace::Instant, before_text: Duration::ZERO, seed: 0 };
+        let entry = crate::Journal::default().open_for_test();
+        let body = Played::new(script, rhythm, Ending::Clean, Arc::default(), entry);
+        let mut body = body.hold_after(1, holds.wait("x"));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || Pin::new(&mut body).poll_frame(&mut context);
+        assert!(poll().is_ready(), "the first piece is sent");
+        assert!(poll().is_pending());
+        holds.release("y");
+        assert!(poll().is_pending(), "another id was released");
+        holds.release("x");
+        assert!(poll().is_ready());
+    }
 
     #[test]
     fn single_pieces_wait_for_the_one_before() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ pub(crate) fn router() -> Router<Arc<World>> {
         .route("/", get(front))
         .route("/_simulator/calls", get(calls).delete(clear))
         .route("/_simulator/faults", get(faults))
+        .route("/_simulator/release", post(release))
         .route("/_simulator/redirected", axum::routing::any(redirected))
 }
 
@@ -51,6 +52,17 @@ async fn faults() -> Json<Value> {
     };
     let shapes: Vec<_> = SHAPES.iter().map(shape).collect();
     Json(json!({"faults": faults, "shapes": shapes}))
+}
+
+/// Which answers to let go on.
+#[derive(Deserialize)]
+struct Held {
+    upstream_id: String,
+}
+
+async fn release(State(world): State<Arc<World>>, Query(held): Query<Held>) -> StatusCode {
+    world.holds.release(&held.upstream_id);
+    StatusCode::NO_CONTENT
 }
 
 /// Where `fault-redirect` points. Nobody who holds a key should come here.

@@ -30,7 +30,7 @@ const THINKING: Duration = Duration::from_millis(600);
 
 /// Sends what the provider answers.
 pub(crate) async fn answer(
-    exchange: Exchange,
+    mut exchange: Exchange,
     mut reply: Reply,
     wire: Arc<Wire>,
     mut entry: Entry,
@@ -70,6 +70,10 @@ pub(crate) async fn answer(
         entry.end(Outcome::Whole);
     }
     let body = Played::new(script, rhythm, ending, wire, entry);
+    let body = match (exchange.plan.fault, exchange.hold.take()) {
+        (Fault::Hold(texts), Some(hold)) => body.hold_after(texts, hold),
+        _ => body,
+    };
     let body = if chunked { body } else { body.announce(media, length) };
     let mut response = Response::new(if empty { Body::empty() } else { Body::new(body) });
     *response.status_mut() = status(reply.status);
@@ -87,7 +91,8 @@ pub(crate) async fn answer(
 /// Does to the script what the plan wants, and says how it ends.
 fn spoil(exchange: &Exchange, script: &mut Script, rhythm: &mut Rhythm) -> Ending {
     let fault = exchange.plan.fault;
-    let counts_pieces = matches!(fault, Fault::After(..) | Fault::SlowPieces(_) | Fault::EndlessLine);
+    let counts_pieces =
+        matches!(fault, Fault::After(..) | Fault::Hold(_) | Fault::SlowPieces(_) | Fault::EndlessLine);
     if script.media == Media::Json && counts_pieces {
         script.slice_evenly(JSON_PIECE_BYTES);
     }

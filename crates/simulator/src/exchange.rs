@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::connection::Wire;
 use crate::deliver;
 use crate::faults::{Fault, Plan};
+use crate::holds::Hold;
 use crate::journal::{BODY_BYTES_MAX, Call, Entry, Outcome, Scheme, Usage, now_ms};
 use crate::script::{Media, Script};
 use crate::text::{Prompt, Wording};
@@ -109,6 +110,8 @@ pub(crate) struct Exchange {
     pub(crate) usage: Option<Usage>,
     /// The answer's bare text, kept only for the fault that sends it so.
     pub(crate) bare: Option<String>,
+    /// What the answer waits for in its middle.
+    pub(crate) hold: Option<Hold>,
     body: Option<Arc<Value>>,
 }
 
@@ -133,6 +136,9 @@ impl Exchange {
     pub(crate) fn assistant(&mut self, id: &str) -> Result<(), Stop> {
         let plan = self.world.plan(self.dialect.name, self.dialect.assistants, id);
         self.plan = plan.ok_or_else(|| (self.dialect.unknown)(id))?;
+        if let Fault::Hold(_) = self.plan.fault {
+            self.hold = Some(self.world.holds.wait(id));
+        }
         match self.plan.fault {
             Fault::Status(..)
             | Fault::TooLong
@@ -187,8 +193,17 @@ pub(crate) async fn run(
     let entry = record(&world, dialect.name, &head, upstream_id(parsed.as_deref()), kept);
     let request_id = crate::chance::uuid(world.fresh());
     let plan = Plan::default();
-    let mut exchange =
-        Exchange { world, dialect, head, plan, request_id, usage: None, bare: None, body: parsed };
+    let mut exchange = Exchange {
+        world,
+        dialect,
+        head,
+        plan,
+        request_id,
+        usage: None,
+        bare: None,
+        hold: None,
+        body: parsed,
+    };
     let outcome = match (dialect.authorize)(&exchange.head.headers) {
         Err(refusal) => Err(Stop::Refused(refusal)),
         Ok(()) if body.is_none() => Err(Refusal::new(413, "the body is too long").into()),

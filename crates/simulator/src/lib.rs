@@ -31,7 +31,7 @@
 //! inferred, \[U\] unknown.
 //!
 //! `GET /_simulator/calls?upstream_id=…&provider=…` shows what was asked and how it ended (keys are not kept), `DELETE` forgets it,
-//! `GET /_simulator/faults` lists the tables below.
+//! `GET /_simulator/faults` lists the tables below, `POST /_simulator/release` lets go what `fault-hold-after-N` holds.
 //!
 //! # Faults
 //!
@@ -61,6 +61,7 @@
 //! | `fault-reset-after-N` | the connection is reset after N pieces of text |
 //! | `fault-cut-after-N` | the connection is closed after N pieces, without the end of the body |
 //! | `fault-stall-after-N` | nothing more after N pieces, the connection stays open |
+//! | `fault-hold-after-N` | nothing more after N pieces until `POST /_simulator/release?upstream_id=…` with this id |
 //! | `fault-end-after-N` | a clean end of the body after N pieces, without the sign of completion |
 //! | `fault-slow-text-MS` | the first text comes MS milliseconds after the headers |
 //! | `fault-slow-pieces-MS` | MS milliseconds before each piece of text |
@@ -147,6 +148,7 @@ mod exchange;
 mod faults;
 mod gigachat;
 mod gptunnel;
+mod holds;
 mod journal;
 mod mygptassistants;
 mod openai;

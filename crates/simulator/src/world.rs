@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::chance::{hash, mix};
 use crate::conversations::{Conversations, Key, Message, Remembered, Role};
 use crate::faults::Plan;
+use crate::holds::Holds;
 use crate::journal::now_ms;
 use crate::{Journal, Options, Pace};
 
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) pace: Pace,
     pub(crate) journal: Journal,
     pub(crate) conversations: Conversations,
+    pub(crate) holds: Holds,
     counts: Counts,
 }
 
@@ -37,6 +39,7 @@ impl World {
             pace: options.pace,
             journal: options.journal,
             conversations: Conversations::default(),
+            holds: Holds::default(),
             counts: Counts::default(),
         }
     }

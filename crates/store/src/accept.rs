@@ -157,8 +157,8 @@ pub(crate) async fn begin(
     conn: &mut Conn<'_>,
     tenant: &TenantId,
     id: TurnId,
-    seed: Option<&ThreadSeed>,
-    context_messages: u32,
+    owner: &str,
+    (seed, context_messages): (Option<&ThreadSeed>, u32),
 ) -> Result<Accepted, StoreError> {
     let mut row = conn
         .sql("SELECT conversation FROM turns WHERE id = $1 AND tenant = $2")
@@ -170,7 +170,7 @@ pub(crate) async fn begin(
     let conversation = row.number()?;
     let mut kept = conversation::locked_seq(conn, conversation).await.map_err(gone)?;
     let mut row = conn
-        .sql("SELECT status, queued, place, asked_provider FROM turns WHERE id = $1")
+        .sql("SELECT status, queued, place, asked_provider, owner FROM turns WHERE id = $1")
         .bind(blob(id.uuid()))
         .row()
         .await?
@@ -182,6 +182,9 @@ pub(crate) async fn begin(
     }
     let position = position(row.number()?);
     let provider: ProviderName = row.name()?;
+    if row.string()? != owner {
+        return Err(StoreError::Fenced);
+    }
     match turn::open(conn, conversation).await?.first() {
         Some(first) if *first != id => return Err(StoreError::Busy { running: *first }),
         _ => {}

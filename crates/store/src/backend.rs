@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use chat::StoreError;
+use chat::{Roll, StoreError};
 
 use crate::config::{Config, Location};
 use crate::error::OpenError;
@@ -48,6 +48,27 @@ impl Backend {
         match self {
             Self::Sqlite(sqlite) => sqlite.read(input, run).await,
             Self::Postgres(postgres) => postgres.read(input, run).await,
+        }
+    }
+
+    /// Whether other processes may run turns on it as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// See [`chat::Maintenance::renew`].
+    pub(crate) async fn renew(&self, owner: &str) -> Result<Roll, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(Roll::default()),
+            Self::Postgres(postgres) => postgres.renew(owner).await,
+        }
+    }
+
+    /// Makes sure that this is the only gateway on it, where there can be only one.
+    pub(crate) fn claim(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.claim(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 

@@ -2,19 +2,23 @@
 //!
 //! Statements use `$1` placeholders and types that both databases have. Where their SQL differs a statement comes as [`Both`].
 
+use rusqlite::types::{FromSql, ToSql, ToSqlOutput, Value as SqliteValue, ValueRef};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Decode, Encode, PgConnection, Row as _, SqliteConnection, Type};
+use sqlx::{AssertSqlSafe, Decode, Encode, PgConnection, Row as _, Type};
+use std::borrow::Cow;
 
 use chat::StoreError;
 
 use crate::error;
 
 /// A connection, inside of a transaction wherever something is written.
+///
+/// SQLite works on the thread that asks: a statement's future is done at its first poll, and whoever has such a connection is on
+/// a thread that may block. Handing each statement to another thread costs more than most statements do.
 #[derive(Debug)]
 pub(crate) enum Conn<'c> {
-    Sqlite(&'c mut SqliteConnection),
+    Sqlite(&'c mut rusqlite::Connection),
     Postgres(&'c mut PgConnection),
 }
 
@@ -26,29 +30,20 @@ pub(crate) struct Both {
 }
 
 /// What can be sent to both databases.
-pub(crate) trait Value<'t>:
-    Encode<'t, Sqlite> + Type<Sqlite> + Encode<'t, Postgres> + Type<Postgres>
-{
-}
+pub(crate) trait Value<'t>: ToSql + Encode<'t, Postgres> + Type<Postgres> {}
 
-impl<'t, T> Value<'t> for T where T: Encode<'t, Sqlite> + Type<Sqlite> + Encode<'t, Postgres> + Type<Postgres> {}
+impl<'t, T> Value<'t> for T where T: ToSql + Encode<'t, Postgres> + Type<Postgres> {}
 
 /// What can be read from both databases.
-pub(crate) trait Column:
-    for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
-{
-}
+pub(crate) trait Column: FromSql + for<'r> Decode<'r, Postgres> + Type<Postgres> {}
 
-impl<T> Column for T where
-    T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
-{
-}
+impl<T> Column for T where T: FromSql + for<'r> Decode<'r, Postgres> + Type<Postgres> {}
 
 impl Conn<'_> {
     /// A statement that both databases take.
     pub(crate) fn sql(&mut self, sql: &'static str) -> Statement<'_> {
         match self {
-            Self::Sqlite(conn) => Statement::Sqlite(sqlx::query(sql), conn),
+            Self::Sqlite(conn) => Statement::Sqlite(Prepared::new(Cow::Borrowed(sql), conn)),
             Self::Postgres(conn) => Statement::Postgres(sqlx::query(sql), conn),
         }
     }
@@ -65,7 +60,7 @@ impl Conn<'_> {
     /// A statement put together from parts that stand in this crate's source; nothing from outside is ever in it.
     pub(crate) fn assembled(&mut self, sql: String) -> Statement<'_> {
         match self {
-            Self::Sqlite(conn) => Statement::Sqlite(sqlx::query(AssertSqlSafe(sql)), conn),
+            Self::Sqlite(conn) => Statement::Sqlite(Prepared::new(Cow::Owned(sql), conn)),
             Self::Postgres(conn) => Statement::Postgres(sqlx::query(AssertSqlSafe(sql)), conn),
         }
     }
@@ -77,7 +72,7 @@ impl Conn<'_> {
 
 /// A statement with its parameters so far.
 pub(crate) enum Statement<'c> {
-    Sqlite(Query<'c, Sqlite, SqliteArguments>, &'c mut SqliteConnection),
+    Sqlite(Prepared<'c>),
     Postgres(Query<'c, Postgres, PgArguments>, &'c mut PgConnection),
 }
 
@@ -85,7 +80,7 @@ impl Statement<'_> {
     /// Gives the next parameter.
     pub(crate) fn bind<'t, T: Value<'t>>(self, value: T) -> Self {
         match self {
-            Self::Sqlite(query, conn) => Self::Sqlite(query.bind(value), conn),
+            Self::Sqlite(prepared) => Self::Sqlite(prepared.bind(&value)),
             Self::Postgres(query, conn) => Self::Postgres(query.bind(value), conn),
         }
     }
@@ -103,33 +98,34 @@ impl Statement<'_> {
 
     /// Runs it and says how many rows it changed.
     pub(crate) async fn run(self) -> Result<u64, StoreError> {
-        let done = match self {
-            Self::Sqlite(query, conn) => query.execute(conn).await.map(|done| done.rows_affected()),
-            Self::Postgres(query, conn) => query.execute(conn).await.map(|done| done.rows_affected()),
-        };
-        done.map_err(error::of_database)
+        match self {
+            Self::Sqlite(prepared) => prepared.run(),
+            Self::Postgres(query, conn) => {
+                query.execute(conn).await.map(|done| done.rows_affected()).map_err(error::of_database)
+            }
+        }
     }
 
     /// All rows.
     pub(crate) async fn rows(self) -> Result<Vec<Row>, StoreError> {
-        let rows = match self {
-            Self::Sqlite(query, conn) => query.fetch_all(conn).await.map(|rows| list(rows, Cells::Sqlite)),
+        match self {
+            Self::Sqlite(prepared) => prepared.rows(usize::MAX),
             Self::Postgres(query, conn) => {
-                query.fetch_all(conn).await.map(|rows| list(rows, Cells::Postgres))
+                let rows = query.fetch_all(conn).await.map_err(error::of_database)?;
+                Ok(rows.into_iter().map(|row| Row::new(Cells::Postgres(row))).collect())
             }
-        };
-        rows.map_err(error::of_database)
+        }
     }
 
     /// The first row, if there is one.
     pub(crate) async fn row(self) -> Result<Option<Row>, StoreError> {
-        let row = match self {
-            Self::Sqlite(query, conn) => query.fetch_optional(conn).await.map(|row| row.map(Cells::Sqlite)),
+        match self {
+            Self::Sqlite(prepared) => Ok(prepared.rows(1)?.pop()),
             Self::Postgres(query, conn) => {
-                query.fetch_optional(conn).await.map(|row| row.map(Cells::Postgres))
+                let row = query.fetch_optional(conn).await.map_err(error::of_database)?;
+                Ok(row.map(|row| Row::new(Cells::Postgres(row))))
             }
-        };
-        Ok(row.map_err(error::of_database)?.map(Row::new))
+        }
     }
 
     /// The row that there always is.
@@ -138,8 +134,79 @@ impl Statement<'_> {
     }
 }
 
-fn list<R>(rows: Vec<R>, cells: fn(R) -> Cells) -> Vec<Row> {
-    rows.into_iter().map(|row| Row::new(cells(row))).collect()
+/// A statement for SQLite, prepared once for each connection.
+pub(crate) struct Prepared<'c> {
+    sql: Cow<'static, str>,
+    values: Vec<SqliteValue>,
+    /// The first value that could not be turned into one of SQLite's.
+    wrong: Option<rusqlite::Error>,
+    conn: &'c mut rusqlite::Connection,
+}
+
+impl<'c> Prepared<'c> {
+    fn new(sql: Cow<'static, str>, conn: &'c mut rusqlite::Connection) -> Self {
+        Self { sql, values: Vec::with_capacity(8), wrong: None, conn }
+    }
+
+    fn bind(mut self, value: &impl ToSql) -> Self {
+        match value.to_sql() {
+            Ok(ToSqlOutput::Owned(value)) => self.values.push(value),
+            Ok(ToSqlOutput::Borrowed(value)) => match value.try_into() {
+                Ok(value) => self.values.push(value),
+                Err(error) => self.wrong = Some(error.into()),
+            },
+            Ok(_) => self.wrong = Some(rusqlite::Error::InvalidQuery),
+            Err(error) => self.wrong = Some(error),
+        }
+        self
+    }
+
+    fn run(self) -> Result<u64, StoreError> {
+        let changes = |conn: &rusqlite::Connection| conn.changes();
+        self.stepped(changes, |_| true).map(|(changed, _)| changed)
+    }
+
+    fn rows(self, most: usize) -> Result<Vec<Row>, StoreError> {
+        self.stepped(|_| 0, |taken| taken < most).map(|(_, rows)| rows)
+    }
+
+    /// Takes rows for as long as `more` says so of their number.
+    fn stepped(
+        self,
+        after: impl FnOnce(&rusqlite::Connection) -> u64,
+        more: impl Fn(usize) -> bool,
+    ) -> Result<(u64, Vec<Row>), StoreError> {
+        let Self { sql, values, wrong, conn } = self;
+        if let Some(error) = wrong {
+            return Err(error::of_sqlite(error));
+        }
+        // For tests of plans: PostgreSQL tells them itself.
+        tracing::trace!(target: "sql", statement = &*sql);
+        let taken = (|| {
+            let mut statement = conn.prepare_cached(&sql)?;
+            for index in 1..=statement.parameter_count() {
+                // SQLite numbers `$n` by its first place in the text, not by its digits.
+                let number =
+                    statement.parameter_name(index).and_then(|name| name.get(1..)?.parse::<usize>().ok());
+                let value = number.and_then(|number| values.get(number.checked_sub(1)?));
+                let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), index))?;
+                statement.raw_bind_parameter(index, value)?;
+            }
+            let columns = statement.column_count();
+            let mut rows = Vec::new();
+            let mut found = statement.raw_query();
+            while more(rows.len())
+                && let Some(row) = found.next()?
+            {
+                let cells: rusqlite::Result<_> = (0..columns).map(|column| row.get(column)).collect();
+                rows.push(Row::new(Cells::Sqlite(cells?)));
+            }
+            drop(found);
+            Ok(rows)
+        })();
+        let rows = taken.map_err(error::of_sqlite)?;
+        Ok((after(conn), rows))
+    }
 }
 
 /// A row, read from its first column to its last.
@@ -149,7 +216,7 @@ pub(crate) struct Row {
 }
 
 enum Cells {
-    Sqlite(SqliteRow),
+    Sqlite(Vec<SqliteValue>),
     Postgres(PgRow),
 }
 
@@ -163,9 +230,11 @@ impl Row {
         let index = self.next;
         self.next = index.saturating_add(1);
         match &self.cells {
-            Cells::Sqlite(row) => row.try_get(index),
-            Cells::Postgres(row) => row.try_get(index),
+            Cells::Sqlite(cells) => {
+                let cell = cells.get(index).map_or(ValueRef::Null, ValueRef::from);
+                T::column_result(cell).map_err(error::damaged)
+            }
+            Cells::Postgres(row) => row.try_get(index).map_err(error::of_database),
         }
-        .map_err(error::of_database)
     }
 }

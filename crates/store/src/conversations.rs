@@ -6,7 +6,7 @@ use chat::{
     Acceptance, Accepted, AssistantName, Checkpoint, Conversation, ConversationChange, ConversationFilter,
     ConversationId, ConversationStore, Fork, Idempotency, Message, NewConversation, NewMessage, NewTurn,
     Page, PageRequest, ProviderName, StoreError, StoredThread, StoredTurn, TenantId, ThreadSeed,
-    ThreadUpdate, Timestamp, TurnEnd, TurnId, UsageRange, UsageSum, UserId,
+    ThreadUpdate, Timestamp, TurnEnd, TurnId, TurnNews, UsageRange, UsageSum, UserId,
 };
 
 use crate::end::Ended;
@@ -227,12 +227,14 @@ impl ConversationStore for Store {
         &self,
         tenant: &TenantId,
         id: TurnId,
+        owner: &str,
         thread: Option<ThreadSeed>,
         context_messages: u32,
     ) -> Result<Accepted, StoreError> {
+        let input = (tenant.clone(), id, owner.to_owned(), thread, context_messages);
         self.backend
-            .write((tenant.clone(), id, thread, context_messages), |conn, (tenant, id, thread, context)| {
-                Box::pin(accept::begin(conn, tenant, *id, thread.as_ref(), *context))
+            .write(input, |conn, (tenant, id, owner, thread, context)| {
+                Box::pin(accept::begin(conn, tenant, *id, owner, (thread.as_ref(), *context)))
             })
             .await
     }
@@ -265,6 +267,20 @@ impl ConversationStore for Store {
     async fn turn(&self, tenant: &TenantId, id: TurnId) -> Result<StoredTurn, StoreError> {
         self.backend
             .read((tenant.clone(), id), |conn, (tenant, id)| Box::pin(turn::find(conn, tenant, *id)))
+            .await
+    }
+
+    async fn turn_news(&self, tenant: &TenantId, id: TurnId, after: u64) -> Result<TurnNews, StoreError> {
+        self.backend
+            .read((tenant.clone(), id, after), |conn, (tenant, id, after)| {
+                Box::pin(turn::news(conn, tenant, *id, *after))
+            })
+            .await
+    }
+
+    async fn wish_stop(&self, tenant: &TenantId, id: TurnId) -> Result<(), StoreError> {
+        self.backend
+            .write((tenant.clone(), id), |conn, (tenant, id)| Box::pin(turn::wish_stop(conn, tenant, *id)))
             .await
     }
 

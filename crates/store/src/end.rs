@@ -38,11 +38,12 @@ pub(crate) async fn end(conn: &mut Conn<'_>, tenant: &TenantId, end: &TurnEnd) -
         ledger::write(conn, &end.ledger).await?;
         return Ok(Ended::Gone);
     };
-    if !running.open {
-        return Ok(Ended::Recorded);
-    }
+    // Also where it has ended: whoever took it over gave it another end than this one.
     if running.owner != end.owner {
         return Err(StoreError::Fenced);
+    }
+    if !running.open {
+        return Ok(Ended::Recorded);
     }
     let conversation = kept.seq;
     let replied = write_messages(conn, kept, &running, end).await?;

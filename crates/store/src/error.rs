@@ -14,6 +14,12 @@ pub enum OpenError {
     /// The folder of the database file cannot be made.
     #[error("cannot make the folder of the database file")]
     Folder(#[source] std::io::Error),
+    /// Another gateway runs on the file.
+    #[error("another gateway runs on this database file: several need PostgreSQL")]
+    Taken,
+    /// It cannot be found out whether another gateway runs on the file.
+    #[error("cannot lock the database file")]
+    Lock(#[source] std::io::Error),
     /// A newer version of the gateway has changed the schema: this one would damage it.
     #[error("the store's schema is version {found}, this gateway knows {known}: use the newer gateway")]
     Newer {
@@ -33,18 +39,35 @@ impl From<sqlx::Error> for OpenError {
     }
 }
 
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
 /// One failure that several callers are told.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
-pub(crate) struct Shared(Arc<sqlx::Error>);
+pub(crate) struct Shared(Arc<rusqlite::Error>);
 
 impl Shared {
-    pub(crate) fn new(error: sqlx::Error) -> Self {
+    pub(crate) fn new(error: rusqlite::Error) -> Self {
         Self(Arc::new(error))
     }
 }
 
-/// A failure of a statement: something that passes, or something that does not.
+/// A failure of a statement on SQLite: something that passes, or something that does not.
+pub(crate) fn of_sqlite(error: rusqlite::Error) -> StoreError {
+    // The low byte is the sort: ERROR, CORRUPT, CONSTRAINT, MISMATCH, NOTADB. A repeat can never help there.
+    const LASTING: [i32; 5] = [1, 11, 19, 20, 26];
+    let lasting = match error.sqlite_error() {
+        Some(failure) => LASTING.contains(&(failure.extended_code & 0xff)),
+        None => true,
+    };
+    if lasting { StoreError::Damaged(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
+}
+
+/// A failure of a statement on PostgreSQL: something that passes, or something that does not.
 pub(crate) fn of_database(error: sqlx::Error) -> StoreError {
     let lasting = match &error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| is_lasting(&code)),
@@ -59,15 +82,9 @@ pub(crate) fn of_database(error: sqlx::Error) -> StoreError {
     if lasting { StoreError::Damaged(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
 }
 
-/// Whether a repeat can never help: a broken constraint or value, a damaged file. SQLite's codes are numbers (their low
-/// byte is the sort), PostgreSQL's have five characters (their first two are the class).
+/// Whether a repeat can never help: a broken constraint or value, a damaged table. A code's first two characters are its class.
 fn is_lasting(code: &str) -> bool {
-    const SQLITE: [i32; 5] = [1, 11, 19, 20, 26]; // ERROR, CORRUPT, CONSTRAINT, MISMATCH, NOTADB
-    if code.len() == 5 {
-        ["22", "23", "42", "XX"].iter().any(|class| code.starts_with(class))
-    } else {
-        code.parse::<i32>().is_ok_and(|code| SQLITE.contains(&(code & 0xff)))
-    }
+    ["22", "23", "42", "XX"].iter().any(|class| code.starts_with(class))
 }
 
 /// Whether PostgreSQL gave up a transaction that may well succeed the next time.

@@ -2,7 +2,7 @@
 //! [`chat::Maintenance`].
 //!
 //! Every operation is one function over a `conn::Conn`, written once for both databases. `backend` runs it: on SQLite in
-//! the one writer's next group commit (`writer`), on PostgreSQL in a transaction of its own (`postgres`).
+//! the one writer's next group commit (`writer`) or on a connection for reading (`sqlite`), on PostgreSQL in a transaction of its own (`postgres`).
 
 mod accept;
 mod backend;
@@ -23,7 +23,9 @@ mod maintenance;
 mod message;
 mod migrate;
 mod observe;
+mod outage;
 mod postgres;
+mod processes;
 mod row;
 mod search;
 mod sqlite;
@@ -50,6 +52,17 @@ pub struct Store {
     backend: Backend,
 }
 
+impl Store {
+    /// Makes sure that no other gateway runs turns on a store that only one can use: a SQLite file. For the process that runs them;
+    /// others may open the file meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError::Taken`]; the file's folder takes no further file.
+    pub fn claim(&self) -> Result<(), OpenError> {
+        self.backend.claim()
+    }
+}
+
 /// Opens the store, making it and bringing its schema up to date where need be. What it runs in the background is on
 /// `tracker`; it ends after [`chat::Maintenance::close`], or when the store is dropped.
 ///
@@ -64,15 +77,12 @@ pub async fn open(config: &Config, tracker: &TaskTracker) -> Result<Arc<Store>, 
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<(), OpenError> {
-    use sqlx::Connection as _;
-
     match config.location()? {
         Location::Postgres => migrate::postgres(&postgres::options(config)?).await,
         Location::Memory => Ok(()),
         location => {
-            let (_, mut connection) = sqlite::connect(config, &location).await?;
-            migrate::sqlite(&mut connection).await?;
-            Ok(connection.close().await?)
+            let mut connection = sqlite::Place::make(config, &location).await?.open()?;
+            migrate::sqlite(&mut connection)
         }
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use chat::{
-    KeyId, KeyRecord, LedgerRow, Maintenance, NewKey, StoreError, StoreStatus, Timestamp, Unsettled,
-    UsageRange, UsageSum, UsageSumOfKey,
+    KeyId, KeyRecord, LedgerRow, Maintenance, NewKey, Peer, Roll, StoreError, StoreStatus, TenantId,
+    Timestamp, TurnId, Unsettled, UsageRange, UsageSum, UsageSumOfKey,
 };
 
 use crate::conn::Conn;
 use crate::erase::{self, Remains};
 use crate::error::unavailable;
-use crate::{Store, idempotency, key, ledger, turn};
+use crate::{Store, idempotency, key, ledger, processes, turn};
 
 impl Store {
     /// Erases in steps what is left of a conversation that nobody can reach any more, for so long.
@@ -81,8 +81,42 @@ impl Maintenance for Store {
             .await
     }
 
-    async fn unsettled(&self, alive: &[String]) -> Result<Vec<Unsettled>, StoreError> {
-        self.backend.read(alive.to_vec(), |conn, alive| Box::pin(turn::unsettled(conn, alive))).await
+    fn is_shared(&self) -> bool {
+        self.backend.is_shared()
+    }
+
+    async fn join(&self, owner: &str) -> Result<u64, StoreError> {
+        self.backend.write(owner.to_owned(), |conn, owner| Box::pin(processes::join(conn, owner))).await
+    }
+
+    async fn renew(&self, owner: &str) -> Result<Roll, StoreError> {
+        self.backend.renew(owner).await
+    }
+
+    async fn take_over(&self, owner: &str, lapsed: Vec<Peer>) -> Result<u64, StoreError> {
+        self.backend
+            .write((owner.to_owned(), lapsed), |conn, (owner, lapsed)| {
+                Box::pin(processes::take_over(conn, owner, lapsed))
+            })
+            .await
+    }
+
+    async fn open_turns(&self, owner: Option<&str>) -> Result<Vec<(TenantId, TurnId)>, StoreError> {
+        self.backend
+            .read(owner.map(str::to_owned), |conn, owner| {
+                Box::pin(processes::open_turns(conn, owner.as_deref()))
+            })
+            .await
+    }
+
+    async fn unsettled(&self, tenant: &TenantId, id: TurnId) -> Result<Option<Unsettled>, StoreError> {
+        self.backend
+            .read((tenant.clone(), id), |conn, (tenant, id)| Box::pin(turn::unsettled(conn, tenant, *id)))
+            .await
+    }
+
+    async fn leave(&self, owner: &str) -> Result<(), StoreError> {
+        self.backend.write(owner.to_owned(), |conn, owner| Box::pin(processes::leave(conn, owner))).await
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), StoreError> {

@@ -1,27 +1,30 @@
-//! PostgreSQL: a pool, a transaction per write, the conversation's row locked while it changes.
+//! PostgreSQL: a pool, a transaction per write, the conversation's row locked while it changes. `outage` knows whether the server
+//! answers at all.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres as Database, Transaction};
+use sqlx::{ConnectOptions as _, PgConnection, Postgres as Database, Transaction};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use chat::StoreError;
+use chat::{Roll, StoreError};
 
 use crate::config::Config;
 use crate::conn::Conn;
-use crate::error::{OpenError, in_doubt, is_collision, is_outage, of_database, unavailable};
+use crate::error::{OpenError, in_doubt, is_collision, of_database, unavailable};
+use crate::outage::Outage;
 use crate::work::Run;
-use crate::{migrate, observe, tasks};
+use crate::{migrate, observe, processes, tasks};
 
 /// How often a transaction that collided with another is tried.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// A server that does not answer is asked once in so long; all else is refused at once meanwhile.
-const PROBE_EVERY_MS: u64 = 1000;
+/// How long it may take to say that this process lives: well below the time after which it counts as gone.
+const RENEW_MAX: Duration = Duration::from_secs(2);
 
 /// A PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -30,7 +33,15 @@ pub(crate) struct Postgres {
     tracker: TaskTracker,
     deadline: Duration,
     writes: Arc<AtomicUsize>,
-    outage: Arc<Outage>,
+    outage: Outage,
+    pulse: Arc<Pulse>,
+}
+
+/// The connection over which a process says that it lives: it waits for no other work.
+#[derive(Debug)]
+struct Pulse {
+    options: PgConnectOptions,
+    connection: Mutex<Option<PgConnection>>,
 }
 
 pub(crate) fn options(config: &Config) -> Result<PgConnectOptions, OpenError> {
@@ -52,14 +63,15 @@ impl Postgres {
             .max_connections(config.connections.max(2))
             // Before the call's own deadline, so that an outage is known as one.
             .acquire_timeout(config.deadline / 2)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await?;
         Ok(Self {
             pool,
             tracker: tracker.clone(),
             deadline: config.deadline,
             writes: Arc::default(),
-            outage: Arc::new(Outage::new()),
+            outage: Outage::watch(options.clone(), tracker),
+            pulse: Arc::new(Pulse { options, connection: Mutex::new(None) }),
         })
     }
 
@@ -98,13 +110,18 @@ impl Postgres {
                 }
             }
         };
-        tokio::time::timeout(self.deadline, all)
-            .await
-            .unwrap_or_else(|_| Err(in_doubt("the write takes too long")))
+        tokio::time::timeout(self.deadline, all).await.unwrap_or_else(|_| {
+            self.outage.note_slow();
+            Err(in_doubt("the write takes too long"))
+        })
     }
 
     async fn transaction<I: Sync, T>(&self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(of_database)?;
+        // Nothing has been sent yet: whoever waits for a connection need not wait for a server that is gone.
+        let mut transaction = tokio::select! {
+            begun = self.pool.begin() => begun.map_err(of_database)?,
+            error = self.outage.begins() => return Err(error),
+        };
         let result = run(&mut Conn::Postgres(&mut transaction), input).await;
         match result {
             Ok(value) => transaction.commit().await.map_err(of_commit).map(|()| value),
@@ -130,11 +147,38 @@ impl Postgres {
             drop(transaction.rollback().await);
             result
         };
-        let result = tokio::time::timeout(self.deadline, reading)
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the read takes too long")));
+        let result = tokio::select! {
+            result = tokio::time::timeout(self.deadline, reading) => result.unwrap_or_else(|_| {
+                self.outage.note_slow();
+                Err(unavailable("the read takes too long"))
+            }),
+            error = self.outage.begins() => return Err(error),
+        };
         self.outage.note(&result);
         result
+    }
+
+    /// See [`chat::Maintenance::renew`].
+    pub(crate) async fn renew(&self, owner: &str) -> Result<Roll, StoreError> {
+        if self.pool.is_closed() {
+            return Err(unavailable("the store is closed"));
+        }
+        let mut connection = self.pulse.connection.lock().await;
+        let renewing = async {
+            // Taken out meanwhile: one that failed, or was given up in the middle, is not used again.
+            let mut taken = match connection.take() {
+                Some(connection) => connection,
+                None => self.pulse.options.connect().await.map_err(of_database)?,
+            };
+            let roll = processes::renew(&mut Conn::Postgres(&mut taken), owner).await;
+            if matches!(roll, Ok(_) | Err(StoreError::Fenced)) {
+                *connection = Some(taken);
+            }
+            roll
+        };
+        tokio::time::timeout(RENEW_MAX, renewing)
+            .await
+            .unwrap_or_else(|_| Err(in_doubt("the store did not answer in time")))
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -142,6 +186,8 @@ impl Postgres {
     }
 
     pub(crate) async fn close(&self, within: Duration) -> Result<(), StoreError> {
+        self.outage.stop();
+        drop(self.pulse.connection.lock().await.take());
         // The pool waits for the connections that are out, and gives out no more.
         tokio::time::timeout(within, self.pool.close())
             .await
@@ -154,45 +200,5 @@ fn of_commit(error: sqlx::Error) -> StoreError {
     match error {
         refused @ sqlx::Error::Database(_) => of_database(refused),
         unanswered => in_doubt(unanswered),
-    }
-}
-
-/// Whether the server has stopped answering: then callers are refused at once, but for one that asks now and then.
-#[derive(Debug)]
-struct Outage {
-    since: Instant,
-    /// Milliseconds after `since` until which nobody asks; 0 while the server answers.
-    until_ms: AtomicU64,
-}
-
-impl Outage {
-    fn new() -> Self {
-        Self { since: Instant::now(), until_ms: AtomicU64::new(0) }
-    }
-
-    fn admit(&self) -> Result<(), StoreError> {
-        let until = self.until_ms.load(Ordering::Acquire);
-        if until == 0 {
-            return Ok(());
-        }
-        let now = self.now_ms();
-        let next = now.saturating_add(PROBE_EVERY_MS);
-        let asks = now >= until
-            && self.until_ms.compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if asks { Ok(()) } else { Err(unavailable("the database does not answer")) }
-    }
-
-    fn note<T>(&self, result: &Result<T, StoreError>) {
-        match result {
-            Err(error) if is_outage(error) => {
-                self.until_ms.store(self.now_ms().saturating_add(PROBE_EVERY_MS), Ordering::Release);
-            }
-            // An answer, be it a refusal: the server is there.
-            _ => self.until_ms.store(0, Ordering::Release),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -14,8 +14,9 @@ const TEXT_CHARS_MAX: usize = 200_000;
 pub(crate) const CONDITION: Both = Both {
     sqlite: "c.seq IN (SELECT rowid >> 24 FROM search_messages WHERE search_messages MATCH {} \
              UNION ALL SELECT rowid FROM search_titles WHERE search_titles MATCH {})",
-    postgres: "(c.seq IN (SELECT place >> 24 FROM messages WHERE words @@ CAST({} AS tsquery)) \
-               OR c.title_words @@ CAST({} AS tsquery))",
+    // One list of both: with an OR between them PostgreSQL reads seven times as much, of a million messages, for a word in all of them.
+    postgres: "c.seq IN (SELECT place >> 24 FROM messages WHERE words @@ CAST({} AS tsquery) \
+               UNION ALL SELECT seq FROM conversations WHERE title_words @@ CAST({} AS tsquery))",
 };
 
 /// What `words` asks for, one query for each word; the last may be the beginning of a word.

@@ -1,13 +1,15 @@
 //! A SQLite file: one writer, several readers, write-ahead log, fsync at each commit.
 
-use std::path::Path;
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, SqliteConnection};
-use tokio::sync::mpsc;
+use futures_util::FutureExt as _;
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,52 +17,90 @@ use chat::StoreError;
 
 use crate::config::{Config, Location};
 use crate::conn::Conn;
-use crate::error::{OpenError, in_doubt, of_database, unavailable};
+use crate::error::{OpenError, in_doubt, of_sqlite, unavailable};
 use crate::work::{Job, Run, Work};
 use crate::writer::Writer;
 use crate::{migrate, tasks};
 
-/// Pages of 4 KiB that the log may hold before they are brought into the file.
-const CHECKPOINT_PAGES: &str = "4000";
+/// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten, the log brought into the
+/// file once it has 4,000 pages of 4 KiB.
+const WRITER: &str = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
+    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
+
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 256;
 
 /// An open SQLite file, or a database in memory.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     inbox: mpsc::Sender<Box<dyn Work>>,
     /// None for a database in memory: it has one connection, so the writer reads as well.
-    readers: Option<SqlitePool>,
+    readers: Option<Arc<Readers>>,
+    tracker: TaskTracker,
     stop: CancellationToken,
     stopped: CancellationToken,
     deadline: Duration,
+    /// None for a database in memory.
+    path: Option<PathBuf>,
+    /// The lock of the one gateway that runs on the file, kept for as long as it is open.
+    lock: OnceLock<File>,
 }
 
-/// Opens the writing connection, making the file and its folder where they are missing.
-pub(crate) async fn connect(
-    config: &Config,
-    location: &Location,
-) -> Result<(SqliteConnectOptions, SqliteConnection), OpenError> {
-    let base = SqliteConnectOptions::new()
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(config.deadline / 2)
-        .statement_cache_capacity(256)
-        // What is erased is overwritten.
-        .pragma("secure_delete", "ON")
-        .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-16384")
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-    let options = match location {
-        Location::File(path) => {
-            make_folder(path).await?;
-            let file = base.filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-            match config.file_bytes_max {
-                Some(bytes) => file.pragma("max_page_count", (bytes / 4096).max(1).to_string()),
-                None => file,
+/// Where the database is, and how its connections are set.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// None: in memory.
+    path: Option<PathBuf>,
+    busy: Duration,
+    pages_max: Option<u64>,
+}
+
+impl Place {
+    /// A database in memory.
+    #[cfg(test)]
+    pub(crate) fn memory() -> Self {
+        Self { path: None, busy: Duration::ZERO, pages_max: None }
+    }
+
+    /// Makes the file's folder where it is missing.
+    pub(crate) async fn make(config: &Config, location: &Location) -> Result<Self, OpenError> {
+        let path = match location {
+            Location::File(path) => {
+                make_folder(path).await?;
+                Some(path.clone())
             }
+            _ => None,
+        };
+        let pages_max = config.file_bytes_max.map(|bytes| (bytes / 4096).max(1));
+        Ok(Self { path, busy: config.deadline / 2, pages_max })
+    }
+
+    /// Opens the writing connection, making the file where it is missing.
+    pub(crate) fn open(&self) -> rusqlite::Result<Connection> {
+        let connection = match &self.path {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        connection.busy_timeout(self.busy)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        if self.path.is_some() {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
         }
-        _ => base.in_memory(true),
-    };
-    let connection = options.connect().await?;
-    Ok((options, connection))
+        connection.execute_batch(WRITER)?;
+        if let Some(pages) = self.pages_max {
+            connection.pragma_update(None, "max_page_count", pages.to_string())?;
+        }
+        Ok(connection)
+    }
+
+    /// Opens a connection for reading alone.
+    fn open_reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.path.as_deref().unwrap_or(Path::new("")), flags)?;
+        connection.busy_timeout(self.busy)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS / 2);
+        Ok(connection)
+    }
 }
 
 async fn make_folder(path: &Path) -> Result<(), OpenError> {
@@ -79,21 +119,51 @@ impl Sqlite {
         location: &Location,
         tracker: &TaskTracker,
     ) -> Result<Self, OpenError> {
-        let (options, mut connection) = connect(config, location).await?;
-        migrate::sqlite(&mut connection).await?;
-        let readers = match location {
-            Location::File(path) => Some(readers(config, path)),
-            _ => None,
-        };
+        let place = Place::make(config, location).await?;
+        let path = place.path.clone();
+        let mut connection = place.open()?;
+        migrate::sqlite(&mut connection)?;
+        let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
         let (inbox, outbox) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let writer = Writer::new(options, connection).run(outbox, stop.clone());
+        let writer = Writer::new(place, connection).run(outbox, stop.clone());
         let done = stopped.clone().drop_guard();
-        tasks::spawn(tracker, async move {
+        tasks::spawn_thread(tracker, async move {
             let _done = done;
             writer.await;
-        });
-        Ok(Self { inbox, readers, stop, stopped, deadline: config.deadline })
+        })
+        .map_err(|error| OpenError::Database(Box::new(error)))?;
+        Ok(Self {
+            inbox,
+            readers,
+            tracker: tracker.clone(),
+            stop,
+            stopped,
+            deadline: config.deadline,
+            path,
+            lock: OnceLock::new(),
+        })
+    }
+
+    /// Takes the file for this gateway alone. The system frees it however the process ends.
+    pub(crate) fn claim(&self) -> Result<(), OpenError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut beside = path.clone().into_os_string();
+        beside.push("-lock");
+        let lock = File::create(beside).map_err(OpenError::Lock)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                // A second claim of the same store would have failed above.
+                drop(self.lock.set(lock));
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(OpenError::Taken),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(%error, "the file system knows no locks: see to it that one gateway alone uses the store");
+                Ok(())
+            }
+            Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
+        }
     }
 
     /// Does the work in the next group, and answers once it is durable.
@@ -127,10 +197,11 @@ impl Sqlite {
     {
         let Some(readers) = &self.readers else { return self.write(input, run).await };
         let reading = async {
-            let mut transaction = readers.begin().await.map_err(of_database)?;
-            let result = run(&mut Conn::Sqlite(&mut transaction), &input).await;
-            transaction.rollback().await.map_err(of_database)?;
-            result
+            let lent = Arc::clone(readers).lend().await?;
+            let _waiting = Waiting(lent.interrupt.clone());
+            let (caller, answer) = oneshot::channel();
+            tasks::spawn_blocking(&self.tracker, move || drop(caller.send(lent.read(&input, run))));
+            answer.await.map_err(|_| unavailable("the read was given up"))?
         };
         tokio::time::timeout(self.deadline, reading)
             .await
@@ -158,15 +229,90 @@ impl Sqlite {
     }
 }
 
-fn readers(config: &Config, path: &Path) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .busy_timeout(config.deadline / 2)
-        .statement_cache_capacity(128);
-    SqlitePoolOptions::new()
-        .max_connections(config.readers.max(1))
-        .acquire_timeout(config.deadline)
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
+/// Connections for reading, opened when they are first needed.
+#[derive(Debug)]
+struct Readers {
+    place: Place,
+    most: u32,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn new(place: Place, most: u32) -> Self {
+        let most = most.max(1);
+        let permits = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
+        Self { place, most, permits, idle: Mutex::default() }
+    }
+
+    /// A connection, once one is free.
+    async fn lend(self: Arc<Self>) -> Result<Lent, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| unavailable("the store is closed"))?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.place.open_reader().map_err(of_sqlite)?,
+        };
+        let interrupt = Interrupt(Arc::new(Mutex::new(Some(connection.get_interrupt_handle()))));
+        Ok(Lent { connection, interrupt, readers: self, _permit: permit })
+    }
+
+    /// Waits until all connections are back, and closes them.
+    async fn close(&self) {
+        // Closed already: nothing is lent any more.
+        drop(self.permits.acquire_many(self.most).await);
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A connection that one read has for itself.
+#[derive(Debug)]
+struct Lent {
+    connection: Connection,
+    interrupt: Interrupt,
+    readers: Arc<Readers>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Ends a read that is under way. Once the read has ended nothing is left to interrupt: the connection may be another's by then.
+#[derive(Clone)]
+struct Interrupt(Arc<Mutex<Option<InterruptHandle>>>);
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupt")
+    }
+}
+
+impl Interrupt {
+    fn handle(&self) -> MutexGuard<'_, Option<InterruptHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Interrupts the read when its caller gives up waiting.
+struct Waiting(Interrupt);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.handle().as_ref() {
+            handle.interrupt();
+        }
+    }
+}
+
+impl Lent {
+    /// Reads in a transaction, and gives the connection back if it is sound.
+    fn read<I, T>(mut self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
+        self.connection.execute_batch("BEGIN").map_err(of_sqlite)?;
+        let result = run(&mut Conn::Sqlite(&mut self.connection), input).now_or_never();
+        let sound = self.connection.execute_batch("ROLLBACK").is_ok();
+        *self.interrupt.handle() = None;
+        if sound {
+            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.connection);
+        }
+        result.unwrap_or_else(|| Err(unavailable("a read on SQLite waited for something else")))
+    }
 }

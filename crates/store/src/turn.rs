@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use chat::{
     AssistantName, Attempt, ConversationId, Emulated, EventLog, FinishReason, KeyId, LogSlice, MessageId,
-    ProviderName, Source, StoreError, StoredTurn, TenantId, Turn, TurnError, TurnId, TurnMessage, TurnStatus,
-    Unsettled, UpstreamIds, Usage, UserId,
+    ProviderName, Source, StoreError, StoredTurn, TenantId, Turn, TurnError, TurnId, TurnMessage, TurnNews,
+    TurnStatus, Unsettled, UpstreamIds, Usage, UserId,
 };
 
 use crate::conn::{Conn, Row};
 use crate::error::damaged;
-use crate::row::{blob, parsed, unkept, unsigned};
+use crate::row::{blob, parsed, signed, unkept, unsigned};
 use crate::{ledger, message};
 
 /// What a turn that has ended says beside its columns and its reply.
@@ -80,7 +80,6 @@ pub(crate) async fn open(conn: &mut Conn<'_>, conversation: i64) -> Result<Vec<T
 /// A turn's row.
 struct Kept {
     stored: StoredTurn,
-    reply_id: MessageId,
     key: KeyId,
     conversation: ConversationId,
     place: i64,
@@ -102,20 +101,57 @@ pub(crate) async fn find(
 }
 
 /// See [`chat::Maintenance::unsettled`].
-pub(crate) async fn unsettled(conn: &mut Conn<'_>, alive: &[String]) -> Result<Vec<Unsettled>, StoreError> {
-    let rows = conn.sql("SELECT tenant, id, owner FROM turns WHERE open = 1 ORDER BY id").rows().await?;
-    let mut unsettled = Vec::new();
-    for mut row in rows {
-        let tenant: TenantId = row.name()?;
-        let id = TurnId::from_uuid(row.uuid()?);
-        if !alive.contains(&row.string()?) {
-            let kept = load(conn, &tenant, id).await?;
-            let in_flight = ledger::from_json(&kept.in_flight, id)?;
-            let Kept { stored, reply_id, key, .. } = kept;
-            unsettled.push(Unsettled { tenant, stored, reply_id, key, in_flight });
-        }
-    }
-    Ok(unsettled)
+pub(crate) async fn unsettled(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    id: TurnId,
+) -> Result<Option<Unsettled>, StoreError> {
+    let kept = match load(conn, tenant, id).await {
+        Ok(kept) if !kept.stored.turn.status.is_end() => kept,
+        Ok(_) | Err(StoreError::NoTurn) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let in_flight = ledger::from_json(&kept.in_flight, id)?;
+    let Kept { stored, key, .. } = kept;
+    Ok(Some(Unsettled { tenant: tenant.clone(), stored, key, in_flight }))
+}
+
+/// See [`chat::ConversationStore::turn_news`].
+pub(crate) async fn news(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    id: TurnId,
+    after: u64,
+) -> Result<TurnNews, StoreError> {
+    let mut row = conn
+        .sql("SELECT status, reserved_seq FROM turns WHERE id = $1 AND tenant = $2")
+        .bind(blob(id.uuid()))
+        .bind(tenant.as_str())
+        .row()
+        .await?
+        .ok_or(StoreError::NoTurn)?;
+    let (status, reserved_seq) = (row.word()?, unsigned(row.number()?));
+    let rows = conn
+        .sql("SELECT number, text, marks FROM turn_slices WHERE turn_id = $1 AND number > $2 ORDER BY number")
+        .bind(blob(id.uuid()))
+        .bind(signed(after))
+        .rows()
+        .await?;
+    let slice =
+        |mut row: Row| Ok((unsigned(row.number()?), LogSlice { text: row.text()?, marks: row.string()? }));
+    let slices = rows.into_iter().map(slice).collect::<Result<_, StoreError>>()?;
+    Ok(TurnNews { status, slices, reserved_seq })
+}
+
+/// See [`chat::ConversationStore::wish_stop`].
+pub(crate) async fn wish_stop(conn: &mut Conn<'_>, tenant: &TenantId, id: TurnId) -> Result<(), StoreError> {
+    let found = conn
+        .sql("UPDATE turns SET stop = CASE WHEN open = 1 THEN 1 ELSE stop END WHERE id = $1 AND tenant = $2")
+        .bind(blob(id.uuid()))
+        .bind(tenant.as_str())
+        .run()
+        .await?;
+    if found == 0 { Err(StoreError::NoTurn) } else { Ok(()) }
 }
 
 async fn load(conn: &mut Conn<'_>, tenant: &TenantId, id: TurnId) -> Result<Kept, StoreError> {
@@ -158,20 +194,9 @@ fn read(mut row: Row, id: TurnId) -> Result<Kept, StoreError> {
     let user: Option<UserId> = row.optional_name()?;
     turn.conversation_id = Some(conversation);
     let position = message::position(place);
-    let stored = StoredTurn { turn, asked, queued, log: Vec::new(), reserved_seq, position, owner, user };
-    Ok(Kept {
-        stored,
-        reply_id,
-        key,
-        conversation,
-        place,
-        in_flight,
-        attempts,
-        upstream,
-        detail,
-        log_marks,
-        log_text,
-    })
+    let stored =
+        StoredTurn { turn, asked, queued, log: Vec::new(), reserved_seq, position, reply_id, owner, user };
+    Ok(Kept { stored, key, conversation, place, in_flight, attempts, upstream, detail, log_marks, log_text })
 }
 
 /// Adds the reply, which stands with the messages, and the log.
@@ -221,7 +246,7 @@ async fn running(conn: &mut Conn<'_>, kept: &mut Kept) -> Result<(), StoreError>
     turn.sources = log.sources().to_vec();
     let content = log.content();
     if !content.parts.is_empty() {
-        turn.message = Some(TurnMessage { id: kept.reply_id, content, created_at: turn.created_at });
+        turn.message = Some(TurnMessage { id: kept.stored.reply_id, content, created_at: turn.created_at });
     }
     kept.stored.log = slices;
     Ok(())

@@ -5,16 +5,16 @@
 
 use std::time::Instant;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use chat::StoreError;
 
 use crate::conn::Conn;
-use crate::error::{Shared, of_database};
+use crate::error::{Shared, of_sqlite};
 use crate::observe;
+use crate::sqlite::Place;
 use crate::work::Work;
 
 /// How many writes share a commit at most.
@@ -23,21 +23,21 @@ const GROUP_MAX: usize = 256;
 /// Why a group was not committed.
 enum Lost {
     /// The transaction could not begin: none of the writes would have done better alone.
-    Unbegun(sqlx::Error),
+    Unbegun(rusqlite::Error),
     /// The transaction was lost on the way; one of the writes may be to blame.
-    Midway(sqlx::Error),
+    Midway(rusqlite::Error),
 }
 
 /// The writer: its connection, opened anew after it broke.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    options: SqliteConnectOptions,
-    connection: Option<SqliteConnection>,
+    place: Place,
+    connection: Option<Connection>,
 }
 
 impl Writer {
-    pub(crate) fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
-        Self { options, connection: Some(connection) }
+    pub(crate) fn new(place: Place, connection: Connection) -> Self {
+        Self { place, connection: Some(connection) }
     }
 
     /// Writes until `stop`, then what still waits, then brings the log into the file and closes it.
@@ -56,9 +56,9 @@ impl Writer {
             self.commit(&mut group).await;
             group.clear();
         }
-        if let Some(mut connection) = self.connection.take() {
-            let checkpoint = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-            if let Err(error) = checkpoint.and(connection.close().await) {
+        if let Some(connection) = self.connection.take() {
+            let checkpoint = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+            if let Err(error) = checkpoint.and(connection.close().map_err(|(_, error)| error)) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the store was not closed tidily");
             }
         }
@@ -84,7 +84,7 @@ impl Writer {
         while let Some(work) = rest.next() {
             match self.attempt(std::slice::from_mut(work)).await {
                 Ok(()) => work.acknowledge(),
-                Err(Lost::Midway(error)) => work.fail(of_database(error)),
+                Err(Lost::Midway(error)) => work.fail(of_sqlite(error)),
                 Err(Lost::Unbegun(error)) => {
                     fail_all(std::iter::once(work).chain(rest), error);
                     return;
@@ -99,14 +99,14 @@ impl Writer {
         }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.options.connect().await.map_err(Lost::Unbegun)?,
+            None => self.place.open().map_err(Lost::Unbegun)?,
         };
         let done = transaction(&mut connection, group).await;
         // A connection that cannot even go back to the beginning is given up, and with it its transaction.
         let sound = match &done {
             Ok(()) => true,
-            Err(Lost::Unbegun(_)) => connection.ping().await.is_ok(),
-            Err(Lost::Midway(_)) => roll_back(&mut connection).await,
+            Err(Lost::Unbegun(_)) => run(&connection, "SELECT 1").is_ok(),
+            Err(Lost::Midway(_)) => roll_back(&connection),
         };
         if sound {
             self.connection = Some(connection);
@@ -115,36 +115,37 @@ impl Writer {
     }
 }
 
-async fn transaction(connection: &mut SqliteConnection, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
+async fn transaction(connection: &mut Connection, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
+    run(connection, "BEGIN IMMEDIATE").map_err(Lost::Unbegun)?;
     if let [work] = group {
-        run(connection, "BEGIN IMMEDIATE").await.map_err(Lost::Unbegun)?;
         if !work.run(&mut Conn::Sqlite(connection)).await {
-            roll_back(connection).await;
+            roll_back(connection);
             return Ok(());
         }
     } else {
-        run(connection, "BEGIN IMMEDIATE; SAVEPOINT work").await.map_err(Lost::Unbegun)?;
         for work in group {
-            let stays = work.run(&mut Conn::Sqlite(connection)).await;
-            // Going back leaves the savepoint where it is, for the next. An error here means that the whole transaction is
-            // gone: SQLite rolls it back itself when the disk is full or fails.
-            let then = if stays { "RELEASE work; SAVEPOINT work" } else { "ROLLBACK TO work" };
-            run(connection, then).await.map_err(Lost::Midway)?;
+            // An error here means that the whole transaction is gone: SQLite rolls it back itself when the disk is full or fails.
+            run(connection, "SAVEPOINT work").map_err(Lost::Midway)?;
+            if !work.run(&mut Conn::Sqlite(connection)).await {
+                run(connection, "ROLLBACK TO work").map_err(Lost::Midway)?;
+            }
+            run(connection, "RELEASE work").map_err(Lost::Midway)?;
         }
     }
-    run(connection, "COMMIT").await.map_err(Lost::Midway)
+    run(connection, "COMMIT").map_err(Lost::Midway)
 }
 
 /// Goes back to before the transaction, which SQLite may have done already.
-async fn roll_back(connection: &mut SqliteConnection) -> bool {
-    run(connection, "ROLLBACK").await.is_ok() || run(connection, "BEGIN; ROLLBACK").await.is_ok()
+fn roll_back(connection: &Connection) -> bool {
+    run(connection, "ROLLBACK").is_ok()
+        || (run(connection, "BEGIN").is_ok() && run(connection, "ROLLBACK").is_ok())
 }
 
-async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(connection).await.map(|_| ())
+fn run(connection: &Connection, sql: &'static str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.raw_query().next().map(|_| ())
 }
 
-fn fail_all<'w>(group: impl IntoIterator<Item = &'w mut Box<dyn Work>>, error: sqlx::Error) {
+fn fail_all<'w>(group: impl IntoIterator<Item = &'w mut Box<dyn Work>>, error: rusqlite::Error) {
     let error = Shared::new(error);
     for work in group {
         work.fail(StoreError::Unavailable(Box::new(error.clone())));
@@ -167,10 +168,9 @@ mod tests {
     /// SQLite rolls the whole transaction back itself when the disk fails: what else was in the group is done once more.
     #[tokio::test]
     async fn a_lost_transaction_takes_nobody_with_it() {
-        let options = SqliteConnectOptions::new().in_memory(true);
-        let mut connection = options.connect().await.unwrap();
-        connection.execute("CREATE TABLE one (number INTEGER)").await.unwrap();
-        let mut writer = Writer::new(options, connection);
+        let connection = Place::memory().open().unwrap();
+        connection.execute_batch("CREATE TABLE one (number INTEGER)").unwrap();
+        let mut writer = Writer::new(Place::memory(), connection);
         let (mut group, answers): (Vec<_>, Vec<_>) =
             ["INSERT INTO one VALUES (1)", "ROLLBACK", "INSERT INTO one VALUES (2)", "NONSENSE"]
                 .into_iter()
@@ -182,9 +182,8 @@ mod tests {
             done.push(answer.await.unwrap().is_ok());
         }
         assert_eq!(done, [true, false, true, false]);
-        let mut connection = writer.connection.unwrap();
-        let kept: i64 =
-            sqlx::query_scalar("SELECT SUM(number) FROM one").fetch_one(&mut connection).await.unwrap();
+        let connection = writer.connection.unwrap();
+        let kept: i64 = connection.query_row("SELECT SUM(number) FROM one", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 3);
     }
 }

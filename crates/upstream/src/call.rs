@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::attempt::Attempt;
 use crate::breaker::{Outcome, Ticket};
 use crate::permit::Place;
 use crate::{Cause, Failure};
@@ -62,8 +64,20 @@ pub struct Retried {
 pub trait Observer: Send + Sync + fmt::Debug {
     /// An attempt has its place and is being sent.
     fn began(&self);
+    /// The head of its answer came, with this 2xx status.
+    fn answered(&self, _status: StatusCode) {}
     /// It failed and will be sent again. The last failure is the call's own result and is not told here.
     fn failed(&self, retried: Retried);
+    /// Resolves once the failure that was told last is noted wherever it has to be: the next attempt is not sent before. Counts
+    /// towards the call's deadline, and is to be bounded by whoever makes it.
+    fn noted(&self) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
+    /// Whether the attempt under way is dropped because it was silent for longer than its caller waits: then it has failed. Otherwise
+    /// the caller went away, which says nothing of the upstream.
+    fn gave_up(&self) -> bool {
+        false
+    }
     /// Headers for the request of the attempt that began last, by which the upstream may go on with the caller's trace (W3C trace
     /// context). None, unless traces are kept.
     fn trace_headers(&self) -> Vec<(&'static str, String)> {
@@ -106,9 +120,31 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body as it comes.
     pub body: Body,
+    /// The attempt that this answers; none in one that is made by hand.
+    pub(crate) attempt: Option<Attempt>,
+}
+
+/// A call that was answered, by which it can be made again ([`crate::Upstream::again`]). Holds the call's body in memory.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    pub(crate) attempt: Attempt,
+    pub(crate) status: StatusCode,
 }
 
 impl Response {
+    /// One that answers no call: for tests.
+    #[must_use]
+    pub fn new(status: StatusCode, headers: HeaderMap, body: Body) -> Self {
+        Self { status, headers, body, attempt: None }
+    }
+
+    /// The call that it answers.
+    #[must_use]
+    pub fn answered(&self) -> Option<Answered> {
+        let attempt = self.attempt.clone()?;
+        Some(Answered { attempt, status: self.status })
+    }
+
     /// The whole body.
     ///
     /// # Errors
@@ -187,6 +223,13 @@ impl Body {
     /// Holds a place until it ends.
     pub(crate) fn hold(&mut self, place: Place) {
         self.place = Some(place).filter(|_| !self.ended);
+    }
+
+    /// Ends it before its end: its reader found in it what it really is, beyond what a classifier can see of it.
+    pub fn found(mut self, verdict: Verdict) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.settle_verdict(verdict);
+        }
     }
 
     /// Tells the breaker how it ends.

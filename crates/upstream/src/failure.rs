@@ -81,4 +81,15 @@ pub enum Cause {
     Failed(Failure),
     /// Its 2xx said that it failed ([`crate::Verdict`]).
     Said(StatusCode, crate::Verdict),
+    /// The body of its 2xx broke before anything of it counted.
+    Broke(StatusCode),
+}
+
+/// Why an answer that had begun came to nothing, although nothing of it counted yet ([`crate::Upstream::again`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Its body broke.
+    Broke,
+    /// It said so itself.
+    Said(crate::Verdict),
 }

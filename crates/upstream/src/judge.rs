@@ -21,9 +21,12 @@ where
     S: Service<Attempt, Response = http::Response<Body>, Error = Failure>,
 {
     let (classifier, one_piece) = (attempt.journey.call.classifier, attempt.journey.call.one_piece);
-    let (head, mut body) = next.oneshot(attempt).await?.into_parts();
+    let (head, mut body) = next.oneshot(attempt.clone()).await?.into_parts();
     if !head.status.is_success() {
         return Err(Failure::Refused(Box::new(refusal(head, body).await)));
+    }
+    if let Some(observer) = &attempt.journey.call.observer {
+        observer.answered(head.status);
     }
     let gathered = match one_piece.filter(|_| is_json(&head)) {
         Some(bytes_max) => body.gather(bytes_max).await,
@@ -35,7 +38,8 @@ where
         (Ok(()), Some(classify)) => classify(head.status, &head.headers, body.peek().await?),
         (Ok(()), None) | (Err(_), _) => Verdict::Fine,
     };
-    Ok(Answer { response: Response { status: head.status, headers: head.headers, body }, verdict })
+    let response = Response { attempt: Some(attempt), ..Response::new(head.status, head.headers, body) };
+    Ok(Answer { response, verdict })
 }
 
 /// Whether a body is labelled as JSON: nothing of it can be read before its end.

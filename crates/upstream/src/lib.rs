@@ -22,8 +22,9 @@ mod upstream;
 mod watch;
 mod window;
 
-pub use call::{Body, Call, Classifier, Observer, Repeat, Response, Retried, Verdict};
+pub use breaker::Hint;
+pub use call::{Answered, Body, Call, Classifier, Observer, Repeat, Response, Retried, Verdict};
 pub use client::Client;
 pub use config::{BreakerConfig, BuildError, Config, RetryConfig};
-pub use failure::{Cause, Clock, Failure, Refusal};
+pub use failure::{Cause, Clock, Failure, Lost, Refusal};
 pub use upstream::{LastFailure, Status, Upstream};

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join};
 use http::StatusCode;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 
 use crate::attempt::{Answer, Attempt, after};
 use crate::window::Window;
-use crate::{Cause, Failure, Repeat, Retried, RetryConfig, Verdict};
+use crate::{Answered, Cause, Failure, Lost, Repeat, Retried, RetryConfig, Verdict};
 
 /// Which failures are followed by another attempt, and when. One copy goes with every call; the budget is the upstream's.
 #[derive(Debug, Clone)]
@@ -37,13 +39,41 @@ impl Policy {
         // The budget last: what is not sent again for another reason costs nothing of it.
         (in_time && self.budget.withdraw()).then_some(pause)
     }
+
+    /// The attempt after an answer that was lost, and the wait before it; none when it is not to be made.
+    pub(crate) fn again(&self, answered: &Answered, lost: Lost) -> Option<(Attempt, BoxFuture<'static, ()>)> {
+        let attempt = next(&answered.attempt);
+        let fault = Fault::lost(answered.status, lost)?;
+        let pause = self.pause(&attempt, &fault)?;
+        let waiting = announce(&attempt, fault.cause, pause);
+        Some((attempt, waiting))
+    }
+}
+
+/// The attempt after this one.
+fn next(attempt: &Attempt) -> Attempt {
+    Attempt { number: attempt.number.saturating_add(1), ..attempt.clone() }
+}
+
+/// Tells the observer that `attempt` follows a failure, and waits for its time, and for the observer's note of it meanwhile.
+fn announce(attempt: &Attempt, cause: Cause, pause: Duration) -> BoxFuture<'static, ()> {
+    tracing::debug!(attempt = attempt.number, wait_ms = pause.as_millis(), "sending again");
+    let waiting = sleep(pause);
+    let Some(observer) = &attempt.journey.call.observer else { return waiting.boxed() };
+    let duration = attempt.journey.since_sent();
+    observer.failed(Retried { cause, duration, retry_in: pause });
+    join(waiting, observer.noted()).map(|_| ()).boxed()
 }
 
 impl tower::retry::Policy<Attempt, Answer, Failure> for Policy {
-    type Future = Sleep;
+    type Future = BoxFuture<'static, ()>;
 
     /// `attempt` is the one that would be made next.
-    fn retry(&mut self, attempt: &mut Attempt, result: &mut Result<Answer, Failure>) -> Option<Sleep> {
+    fn retry(
+        &mut self,
+        attempt: &mut Attempt,
+        result: &mut Result<Answer, Failure>,
+    ) -> Option<BoxFuture<'static, ()>> {
         let Some(fault) = Fault::of(result) else {
             // Not let through to be sent again: what happened when it was sent says more.
             if let Err(failure @ (Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::NoPlace)) =
@@ -55,13 +85,8 @@ impl tower::retry::Policy<Attempt, Answer, Failure> for Policy {
             return None;
         };
         let pause = self.pause(attempt, &fault)?;
-        tracing::debug!(attempt = attempt.number, wait_ms = pause.as_millis(), "sending again");
         self.before = result.as_ref().err().cloned();
-        if let Some(observer) = &attempt.journey.call.observer {
-            let duration = attempt.journey.since_sent();
-            observer.failed(Retried { cause: fault.cause, duration, retry_in: pause });
-        }
-        Some(sleep(pause))
+        Some(announce(attempt, fault.cause, pause))
     }
 
     /// Is called before every attempt, for the one after it.
@@ -69,7 +94,7 @@ impl tower::retry::Policy<Attempt, Answer, Failure> for Policy {
         if attempt.number == 1 {
             self.budget.deposit();
         }
-        Some(Attempt { number: attempt.number.saturating_add(1), ..attempt.clone() })
+        Some(next(attempt))
     }
 }
 
@@ -84,7 +109,7 @@ struct Fault {
 impl Fault {
     fn of(result: &Result<Answer, Failure>) -> Option<Self> {
         let failure = match result {
-            Ok(answer) => return Self::said(answer),
+            Ok(answer) => return Self::said(answer.response.status, answer.verdict),
             Err(failure) => failure,
         };
         let (ambiguous, retry_after) = match failure {
@@ -108,13 +133,20 @@ impl Fault {
         Some(Self { cause: Cause::Failed(failure.clone()), ambiguous, retry_after })
     }
 
-    fn said(answer: &Answer) -> Option<Self> {
-        let (ambiguous, retry_after) = match answer.verdict {
+    fn lost(status: StatusCode, lost: Lost) -> Option<Self> {
+        match lost {
+            Lost::Broke => Some(Self { cause: Cause::Broke(status), ambiguous: true, retry_after: None }),
+            Lost::Said(verdict) => Self::said(status, verdict),
+        }
+    }
+
+    fn said(status: StatusCode, verdict: Verdict) -> Option<Self> {
+        let (ambiguous, retry_after) = match verdict {
             Verdict::Fine | Verdict::Refused => return None,
             Verdict::Busy { retry_after } | Verdict::Unavailable { retry_after } => (false, retry_after),
             Verdict::Failed => (true, None),
         };
-        Some(Self { cause: Cause::Said(answer.response.status, answer.verdict), ambiguous, retry_after })
+        Some(Self { cause: Cause::Said(status, verdict), ambiguous, retry_after })
     }
 }
 

@@ -18,12 +18,18 @@ use crate::{Client, Config, Failure, Response, breaker, client, judge, permit, w
 pub(crate) type Stack = BoxCloneSyncService<Attempt, Response, Failure>;
 
 /// The onion, outermost first.
-pub(crate) fn build(config: &Config, breaker: Arc<Breaker>, places: Arc<Places>, client: Client) -> Stack {
+pub(crate) fn build(
+    config: &Config,
+    policy: Policy,
+    breaker: Arc<Breaker>,
+    places: Arc<Places>,
+    client: Client,
+) -> Stack {
     let onion = ServiceBuilder::new()
         // Around everything, so that one span holds a call with all its attempts and pauses.
         .layer(around(Arc::<str>::from(config.name.as_str()), trace))
         // Outside the breaker, so that every attempt asks it anew; outside the permit, so that none is held through a pause.
-        .retry(Policy::new(&config.name, &config.retry))
+        .retry(policy)
         // Outside the permit: a call that is not let through must not first wait for a place. Inside retry: it counts attempts.
         .layer(around(breaker, breaker::guard))
         // Outside the permit, which the body that is read here holds; inside the breaker, which goes by what is found.

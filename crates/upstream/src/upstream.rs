@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::attempt::{Attempt, Journey};
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Hint};
 use crate::permit::Places;
+use crate::retry::Policy;
 use crate::stack::Stack;
-use crate::{BuildError, Call, Client, Clock, Config, Failure, Response, client, stack};
+use crate::{Answered, BuildError, Call, Client, Clock, Config, Failure, Lost, Response, client, stack};
 
 /// One provider's way out: a pooled client behind the outgoing layers. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Upstream {
     /// Without a slash at the end.
     base_url: Arc<str>,
     stack: Stack,
+    /// The same that the stack goes by: one budget for all.
+    policy: Policy,
     breaker: Arc<Breaker>,
     places: Arc<Places>,
 }
@@ -62,8 +65,9 @@ impl Upstream {
         let base_url = base_url(&config.base_url).ok_or(BuildError::BaseUrl)?;
         let breaker = Arc::new(Breaker::new(&config));
         let places = Arc::new(Places::new(&config));
-        let stack = stack::build(&config, breaker.clone(), places.clone(), client);
-        Ok(Self { base_url: base_url.into(), stack, breaker, places })
+        let policy = Policy::new(&config.name, &config.retry);
+        let stack = stack::build(&config, policy.clone(), breaker.clone(), places.clone(), client);
+        Ok(Self { base_url: base_url.into(), stack, policy, breaker, places })
     }
 
     /// Makes a call: resolves with the head of a 2xx answer, after as many attempts as it takes and may. A call with a
@@ -84,6 +88,22 @@ impl Upstream {
         self.stack.clone().oneshot(Attempt { journey: Arc::new(journey), number: 1 }).await
     }
 
+    /// Makes a call again whose answer was `lost` after its head had come, before anything of it counted: by the same rules as
+    /// attempts that fail before their answer, and counted with them (who may be sent again, how often, budget, deadline).
+    ///
+    /// None when nothing was sent: it is not to be made again, or was not let through. What was lost is then the call's result.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub async fn again(&self, answered: &Answered, lost: Lost) -> Option<Result<Response, Failure>> {
+        let (attempt, pause) = self.policy.again(answered, lost)?;
+        pause.await;
+        match self.stack.clone().oneshot(attempt).await {
+            Err(Failure::BreakerOpen { .. } | Failure::Paused { .. } | Failure::NoPlace) => None,
+            result => Some(result),
+        }
+    }
+
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -94,6 +114,17 @@ impl Upstream {
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
         self.breaker.closed_for()
+    }
+
+    /// Another process that asks the same upstream has learnt this of it. It is not passed on.
+    pub fn hint(&self, hint: Hint) {
+        self.breaker.hint(hint);
+    }
+
+    /// Tells `listener` what is learnt of it here and others should know: that the breaker has opened, that the upstream asked for a
+    /// pause. The first listener stands. It is called while a call is at work, and must not wait.
+    pub fn on_hint(&self, listener: impl Fn(Hint) + Send + Sync + 'static) {
+        self.breaker.listen(Box::new(listener));
     }
 
     /// What went wrong last; none if nothing did since it was made.

@@ -131,12 +131,6 @@ impl Asked {
 }
 
 impl Answer {
-    /// A question without anything beside it.
-    pub(super) fn plain(stream: bool) -> Self {
-        let json = serde_json::json!({ "upstream_id": "a", "message": "Hi", "stream": stream });
-        serde_json::from_value(json).unwrap()
-    }
-
     pub(super) fn request(&self) -> Request {
         Request {
             turn_id: "turn_01890a5dac96774bbcceb302099a8057".parse().unwrap(),

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Piece, ProviderError};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tower::util::service_fn;
 
@@ -214,6 +214,8 @@ pub(crate) enum Transport {
     Hangs,
     /// It breaks.
     Resets,
+    /// It answers 200 with these events, and breaks.
+    Begins(&'static str),
     /// It answers 200 with this body.
     Says(&'static str),
 }
@@ -225,6 +227,18 @@ pub(crate) async fn ask_transport(
     stream: bool,
     transport: Transport,
 ) -> (usize, Option<ProviderError>) {
+    let question = serde_json::json!({ "upstream_id": "a", "message": "Hi", "stream": stream });
+    ask_transport_this(kind, settings, question, transport).await
+}
+
+/// The same with this question, as `request.json` of a cassette has it.
+pub(crate) async fn ask_transport_this(
+    kind: &str,
+    settings: &str,
+    question: serde_json::Value,
+    transport: Transport,
+) -> (usize, Option<ProviderError>) {
+    let question: asked::Answer = serde_json::from_value(question).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let client = upstream::Client::new(service_fn(move |_: http::Request<Bytes>| {
@@ -233,6 +247,14 @@ pub(crate) async fn ask_transport(
             match transport {
                 Transport::Hangs => std::future::pending().await,
                 Transport::Resets => Err(upstream::Failure::Broken),
+                Transport::Begins(events) => {
+                    let begun = Ok(Bytes::from_static(events.as_bytes()));
+                    let body = stream::iter([begun, Err(upstream::Failure::Broken)]);
+                    let mut response = http::Response::new(upstream::Body::new(body));
+                    let events = http::HeaderValue::from_static("text/event-stream");
+                    response.headers_mut().insert(http::header::CONTENT_TYPE, events);
+                    Ok(response)
+                }
                 Transport::Says(body) => {
                     let body = stream::iter([Ok(Bytes::from_static(body.as_bytes()))]);
                     Ok(http::Response::new(upstream::Body::new(body)))
@@ -245,8 +267,15 @@ pub(crate) async fn ask_transport(
     let upstream = upstream::Upstream::with_client(config, client).unwrap();
     let context = providers::Context { secrets: Arc::new([]), reply_bytes_max: 1024 };
     let provider = providers::build(kind, settings.parse().unwrap(), upstream, context).unwrap();
-    let request = asked::Answer::plain(stream).request();
-    let error = provider.answer(request).await.err();
+    let answer = provider.answer(question.request()).await;
+    let error = match answer {
+        Ok(pieces) => {
+            // Read to its end: an answer can be asked for again while it has said nothing.
+            let _: Vec<_> = pieces.collect().await;
+            None
+        }
+        Err(error) => Some(error),
+    };
     (calls.load(Ordering::Relaxed), error)
 }
 

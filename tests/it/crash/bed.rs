@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use simulator::Journal;
-use sqlx::Connection;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -64,7 +63,7 @@ impl Bed {
         text
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("switchboard.toml")
     }
 
@@ -81,13 +80,23 @@ impl Bed {
 
     /// Starts the program; resolves once it listens.
     pub async fn start(&self) -> Gateway {
-        let mut child = command(&["serve", "--config"])
-            .arg(self.file())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(&["serve", "--config"]);
+        command.arg(self.file());
+        self.run(command).await
+    }
+
+    /// Starts the program from a shell that has done this before, such as setting a limit.
+    pub async fn start_under(&self, before: &str) -> Gateway {
+        let mut command = Command::new("sh");
+        let script = format!("{before}; exec \"$0\" serve --config \"$1\"");
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_switchboard-under-test")).arg(self.file());
+        command.kill_on_drop(true);
+        self.run(command).await
+    }
+
+    async fn run(&self, mut command: Command) -> Gateway {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // Read all the time: a log that nobody reads would hold the program up.
         let (log, mut lines) = (Log::default(), BufReader::new(child.stderr.take().unwrap()).lines());
         let writing = log.clone();
@@ -105,19 +114,19 @@ impl Bed {
     }
 
     /// Another connection to the store, as another process would have it.
-    pub async fn connection(&self) -> sqlx::SqliteConnection {
-        sqlx::SqliteConnection::connect(&format!("sqlite:{}", self.store().display())).await.unwrap()
+    pub fn connection(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.store()).unwrap()
     }
 
     /// How many calls of each turn the ledger has.
-    pub async fn ledger(&self) -> std::collections::HashMap<String, Vec<String>> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT lower(hex(turn_id)), outcome FROM ledger ORDER BY number")
-                .fetch_all(&mut self.connection().await)
-                .await
-                .unwrap();
+    pub fn ledger(&self) -> std::collections::HashMap<String, Vec<String>> {
+        let connection = self.connection();
+        let mut rows =
+            connection.prepare("SELECT lower(hex(turn_id)), outcome FROM ledger ORDER BY number").unwrap();
+        let rows =
+            rows.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
         let mut ledger = std::collections::HashMap::<_, Vec<_>>::new();
-        for (turn, outcome) in rows {
+        for (turn, outcome) in rows.map(Result::unwrap) {
             ledger.entry(format!("turn_{turn}")).or_default().push(outcome);
         }
         ledger

@@ -87,7 +87,7 @@ async fn killed_at_any_moment_it_keeps_what_it_promised() {
         let round = Round { bed: &bed, gateway: &gateway, sure: killed_at - LOST_MAX - slowest };
         let checks = seen.iter().map(|seen| round.check(seen));
         stream::iter(checks).buffer_unordered(16).collect::<Vec<()>>().await;
-        round.check_calls(&seen).await;
+        round.check_calls(&seen);
     }
 }
 
@@ -254,12 +254,12 @@ impl Round<'_> {
     }
 
     /// No turn was asked twice, and each call that was made is in the ledger once.
-    async fn check_calls(&self, seen: &[Seen]) {
+    fn check_calls(&self, seen: &[Seen]) {
         let mut asked = HashMap::<String, usize>::new();
         for question in self.bed.journal.calls().iter().filter_map(question) {
             *asked.entry(question).or_default() += 1;
         }
-        let ledger = self.bed.ledger().await;
+        let ledger = self.bed.ledger();
         for seen in seen {
             let calls = asked.get(&seen.message).copied().unwrap_or(0);
             assert!(calls <= 1, "{} was asked {calls} times", seen.message);

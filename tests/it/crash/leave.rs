@@ -92,11 +92,8 @@ async fn retention_takes_old_conversations_and_no_others() {
     gateway.kill().await;
     // The first has not changed for a hundred days.
     let day = 24 * 60 * 60 * 1000_i64;
-    sqlx::query("UPDATE conversations SET updated_at = updated_at - $1 WHERE seq = (SELECT MIN(seq) FROM conversations)")
-        .bind(100 * day)
-        .execute(&mut bed.connection().await)
-        .await
-        .unwrap();
+    let older = "UPDATE conversations SET updated_at = updated_at - $1 WHERE seq = (SELECT MIN(seq) FROM conversations)";
+    bed.connection().execute(older, [100 * day]).unwrap();
     bed.change("[defaults]", "retention = \"90d\"\n[defaults]");
     let gateway = bed.start().await;
     gateway.log.wait_for("erased what is older than `storage.retention`").await;

@@ -1,10 +1,8 @@
 //! A store that another process holds locked.
 
-use serde_json::json;
-use sqlx::Executor;
-
 use super::stream::whole;
 use super::{Bed, joined};
+use serde_json::json;
 
 const ASSISTANTS: [(&str, &str, &str); 2] =
     [("slow", "openai", "fault-slow-pieces-60"), ("quick", "openai", "sim-model")];
@@ -15,8 +13,8 @@ async fn a_locked_store_refuses_new_turns_and_loses_none() {
     let mut gateway = bed.start().await;
     let mut running = gateway.stream(json!({"assistant": "slow", "message": "Hello"})).await;
     let mut told = vec![running.next().await.unwrap()];
-    let mut other = bed.connection().await;
-    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    let other = bed.connection();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
     let ask = |store: bool| json!({"assistant": "quick", "message": "Hello", "store": store});
     let stored = gateway.posting("/v1/chat", &ask(true)).header("idempotency-key", "refused").send();
@@ -35,7 +33,7 @@ async fn a_locked_store_refuses_new_turns_and_loses_none() {
         told.push(running.next().await.unwrap());
     }
     bed.journal.settled("fault-slow-pieces-60", 1).await;
-    other.execute("ROLLBACK").await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
     told.extend(running.rest().await);
     assert_eq!(whole(&told)["status"], "completed");
     // It recovers by itself, and what was refused is free to be asked again.
@@ -61,14 +59,14 @@ async fn leaving_while_the_store_is_locked_readers_are_told_all_the_same() {
     while joined(&told).is_empty() {
         told.push(running.next().await.unwrap());
     }
-    let mut other = bed.connection().await;
-    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    let other = bed.connection();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     gateway.signal("TERM").await;
     told.extend(running.rest().await);
     let turn = whole(&told);
     assert_eq!((&turn["status"], &turn["error"]["code"]), (&json!("incomplete"), &json!("draining")));
     gateway.ended().await;
-    other.execute("ROLLBACK").await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
     let gateway = bed.start().await;
     let (status, kept) = gateway.get(&format!("/v1/chat/{}", turn["id"].as_str().unwrap())).await;
     // How much of it there is depends on what was kept before the lock.

@@ -1,13 +1,13 @@
 //! Turns that survive: the program killed, restarted, asked to leave, cut off from its store and from its clients.
 
-mod bed;
+pub mod bed;
 mod cancel;
 mod full;
 mod kill;
 mod leave;
 mod lock;
 mod resume;
-mod stream;
+pub mod stream;
 
 use bed::{Bed, Gateway};
 use stream::{Event, Stream, joined};

@@ -75,7 +75,7 @@ async fn a_thousand_of_one_request_are_one_turn() {
     let answer: Value = serde_json::from_str(whole.first().unwrap()).unwrap();
     assert_eq!(answer["status"], "completed");
     assert_eq!(bed.journal.calls_for("fault-slow-pieces-30").len(), 1, "one call");
-    assert_eq!(bed.ledger().await.len(), 1);
+    assert_eq!(bed.ledger().len(), 1);
     let (_, conversations) = gateway.get("/v1/conversations").await;
     assert_eq!(conversations["data"].as_array().unwrap().len(), 1, "one turn");
     let path = format!("/v1/conversations/{}/messages", answer["conversation_id"].as_str().unwrap());

@@ -9,7 +9,7 @@ use chat::{
     Acceptance, Accepted, AssistantName, Checkpoint, Conversation, ConversationChange, ConversationFilter,
     ConversationId, ConversationStore, Fork, Idempotency, Message, NewConversation, NewMessage, NewTurn,
     Page, PageRequest, ProviderName, StoreError, StoredThread, StoredTurn, TenantId, ThreadSeed,
-    ThreadUpdate, Timestamp, TurnEnd, TurnId, UsageRange, UsageSum, UserId,
+    ThreadUpdate, Timestamp, TurnEnd, TurnId, TurnNews, UsageRange, UsageSum, UserId,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -151,10 +151,12 @@ pass_on! {
     reach_thread(id: ConversationId, seed: ThreadSeed, update: ThreadUpdate) -> ();
     repeat_of(idempotency: &Idempotency) -> Option<(TurnId, bool)>;
     accept_turn(new: NewTurn) -> Acceptance;
-    begin_turn(id: TurnId, thread: Option<ThreadSeed>, context_messages: u32) -> Accepted;
+    begin_turn(id: TurnId, owner: &str, thread: Option<ThreadSeed>, context_messages: u32) -> Accepted;
     checkpoint(id: TurnId, owner: &str, checkpoint: Checkpoint) -> ();
     end_turn(end: TurnEnd) -> ();
     turn(id: TurnId) -> StoredTurn;
+    turn_news(id: TurnId, after: u64) -> TurnNews;
+    wish_stop(id: TurnId) -> ();
     note_unstored(id: TurnId, idempotency: Idempotency) -> Option<(TurnId, bool)>;
     free_unstored(id: TurnId, key: &str) -> ();
     usage(range: UsageRange) -> Vec<UsageSum>;

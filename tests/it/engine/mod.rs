@@ -1,5 +1,6 @@
 //! One turn, start to finish, over a scripted provider and a real SQLite file.
 
+mod attempts;
 mod busy;
 mod conversations;
 mod durable;

@@ -44,7 +44,7 @@ pub struct Row {
     pub stream: Option<bool>,
     pub way: Way,
     pub calls: Calls,
-    /// The code and the HTTP status of each call that did not give the answer. A status of 0 is not looked at.
+    /// The code and the HTTP status of each call that did not give the answer: of its head, where one came.
     pub outcome: (&'static str, Option<u64>),
     pub end: End,
     /// Whether the fallback is asked.
@@ -163,14 +163,16 @@ fn transport() -> Vec<Row> {
             .way(headers)
             .streamed()
             .whom("OUGM"),
-        row("fault-headers-only", One, "first_text_timeout", 0, Failed(504)).way(first_text()),
-        row("fault-headers-only~both", One, "first_text_timeout", 0, Failed(504)).way(both.clone()),
-        row("fault-slow-text-5000", One, "first_text_timeout", 0, Failed(504)).way(first_text()),
+        row("fault-headers-only", One, "first_text_timeout", 200, Failed(504)).way(first_text()),
+        row("fault-headers-only~both", One, "first_text_timeout", 200, Failed(504)).way(both.clone()),
+        row("fault-slow-text-5000", One, "first_text_timeout", 200, Failed(504)).way(first_text()),
         // A provider's own pings count as life, not as text.
-        row("fault-pings-5", One, "first_text_timeout", 0, Failed(504)).way(first_text()),
-        row("fault-stall-after-2~s", One, "idle_timeout", 0, Broken).way(idle()).streamed().whom("OUGM"),
-        row("fault-stall-after-2+shape-openai-chunks", One, "idle_timeout", 0, Broken).way(idle()).whom("C"),
-        row("fault-stall-after-2~w", One, "idle_timeout", 0, Failed(504)).way(idle()).whole(),
+        row("fault-pings-5", One, "first_text_timeout", 200, Failed(504)).way(first_text()),
+        row("fault-stall-after-2~s", One, "idle_timeout", 200, Broken).way(idle()).streamed().whom("OUGM"),
+        row("fault-stall-after-2+shape-openai-chunks", One, "idle_timeout", 200, Broken)
+            .way(idle())
+            .whom("C"),
+        row("fault-stall-after-2~w", One, "idle_timeout", 200, Failed(504)).way(idle()).whole(),
     ]
 }
 
@@ -180,28 +182,39 @@ fn bodies() -> Vec<Row> {
     use End::{Broken, Failed, Fine};
     let chunks = "fault-cut-after-2+shape-openai-chunks";
     vec![
-        row("fault-cut-after-2~s", One, "provider_error", 0, Broken).streamed().whom("OUGM"),
-        row(chunks, One, "provider_error", 0, Broken).whom("C"),
-        row("fault-reset-after-2~s", One, "provider_error", 0, Broken).streamed().whom("OUGM"),
-        row("fault-cut-after-2~w", Ambiguous, "provider_error", 0, Failed(502)).whole(),
-        row("fault-reset-after-2~w", Ambiguous, "provider_error", 0, Failed(502)).whole(),
+        row("fault-cut-after-2~s", One, "provider_error", 200, Broken).streamed().whom("OUGM"),
+        row(chunks, One, "provider_error", 200, Broken).whom("C"),
+        row("fault-reset-after-2~s", One, "provider_error", 200, Broken).streamed().whom("OUGM"),
+        // A head and no text: as if it had broken before. gigachat.ai streams by the bot's setting.
+        row("fault-cut-after-0~s", Ambiguous, "provider_error", 200, Failed(502)).streamed().whom("OUGM"),
+        row("fault-cut-after-0+shape-openai-chunks", Ambiguous, "provider_error", 200, Failed(502)).whom("C"),
+        row("fault-reset-after-0~s", Ambiguous, "provider_error", 200, Failed(502)).streamed().whom("OUGM"),
+        row("fault-error-after-0~s", Ambiguous, "provider_error", 200, Failed(502)).streamed().whom("OUGM"),
+        // Who is silent is not waited for twice, and who ends without a word has answered.
+        row("fault-stall-after-0~s", One, "first_text_timeout", 200, Failed(504))
+            .way(first_text())
+            .streamed()
+            .whom("OUGM"),
+        row("fault-garbage-after-0~s", One, "provider_protocol", 200, Failed(502)).streamed().whom("OUGM"),
+        row("fault-cut-after-2~w", Ambiguous, "provider_error", 200, Failed(502)).whole(),
+        row("fault-reset-after-2~w", Ambiguous, "provider_error", 200, Failed(502)).whole(),
         // What counts as whole where the sign is missing (§3.2).
-        row("fault-end-after-2~s", One, "provider_protocol", 0, Broken).streamed().whom("OM"),
+        row("fault-end-after-2~s", One, "provider_protocol", 200, Broken).streamed().whom("OM"),
         row("fault-end-after-2~s", One, "", None, Fine).streamed().whom("UG"),
         row("fault-end-after-2+shape-openai-chunks", One, "", None, Fine).whom("C"),
-        row("fault-end-after-2~w", One, "provider_protocol", 0, Failed(502)).whole(),
-        row("fault-garbage-after-2~s", One, "provider_protocol", 0, Broken).streamed().whom("OUGM"),
-        row("fault-garbage-after-2+shape-openai-chunks", One, "provider_protocol", 0, Broken).whom("C"),
-        row("fault-garbage-after-2~w", One, "provider_protocol", 0, Failed(502)).whole(),
-        row("fault-error-after-2~s", One, "provider_error", 0, Broken).streamed().whom("OUGM"),
-        row("fault-error-after-2+shape-openai-chunks+shape-error-object", One, "provider_error", 0, Broken)
+        row("fault-end-after-2~w", One, "provider_protocol", 200, Failed(502)).whole(),
+        row("fault-garbage-after-2~s", One, "provider_protocol", 200, Broken).streamed().whom("OUGM"),
+        row("fault-garbage-after-2+shape-openai-chunks", One, "provider_protocol", 200, Broken).whom("C"),
+        row("fault-garbage-after-2~w", One, "provider_protocol", 200, Failed(502)).whole(),
+        row("fault-error-after-2~s", One, "provider_error", 200, Broken).streamed().whom("OUGM"),
+        row("fault-error-after-2+shape-openai-chunks+shape-error-object", One, "provider_error", 200, Broken)
             .whom("C"),
-        row("fault-endless-line~s", One, "provider_protocol", 0, Broken).streamed().whom("OUGM"),
-        row("fault-endless-line~w", One, "provider_protocol", 0, Failed(502)).whole(),
+        row("fault-endless-line~s", One, "provider_protocol", 200, Broken).streamed().whom("OUGM"),
+        row("fault-endless-line~w", One, "provider_protocol", 200, Failed(502)).whole(),
         row("fault-html-200", One, "provider_protocol", 200, Failed(502)),
-        row("fault-empty-body", One, "provider_empty", 0, Failed(502)),
-        row("fault-empty-text", One, "provider_empty", 0, Failed(502)),
-        row("fault-no-text", One, "provider_empty", 0, Failed(502)),
+        row("fault-empty-body", One, "provider_empty", 200, Failed(502)),
+        row("fault-empty-text", One, "provider_empty", 200, Failed(502)),
+        row("fault-no-text", One, "provider_empty", 200, Failed(502)),
     ]
 }
 
@@ -215,7 +228,8 @@ fn words() -> Vec<Row> {
         row("fault-success-false", One, "provider_rejected", 200, Failed(422)).whom("OUGM"),
         // gigachat.ai's own form of an error cannot be told from an answer; the other form says nothing but that it failed.
         row("fault-success-false", One, "", None, Fine).whom("C"),
-        row("fault-success-false+shape-error-object", Ambiguous, "provider_error", 0, Failed(502)).whom("C"),
+        row("fault-success-false+shape-error-object", Ambiguous, "provider_error", 200, Failed(502))
+            .whom("C"),
         row("fault-code-5", One, "provider_account", 200, Failed(502)).whom("G"),
         row("fault-code-6", Three, "provider_error", 200, Failed(502)).whom("G"),
         row("fault-code-1001", One, "content_refused", 200, Failed(422)).whom("G").without_recovery(),
@@ -238,8 +252,8 @@ fn words() -> Vec<Row> {
         // Half a text without a word why is all that these can say.
         row("fault-finish-length~n", One, "", None, Fine).whom("UM"),
         // Beyond `max_reply`: cut, and no fallback is asked.
-        row("fault-huge-300000", One, "provider_protocol", 0, Broken).without_recovery(),
-        row("fault-big-frame", One, "provider_protocol", 0, Broken).without_recovery(),
+        row("fault-huge-300000", One, "provider_protocol", 200, Broken).without_recovery(),
+        row("fault-big-frame", One, "provider_protocol", 200, Broken).without_recovery(),
     ]
 }
 

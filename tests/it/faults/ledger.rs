@@ -7,7 +7,6 @@ use engine::{OnDisconnect, Settings};
 use futures_util::StreamExt;
 use serde_json::json;
 use simulator::Outcome;
-use sqlx::{Connection, Row};
 
 use super::stage::{Cast, Stage, Way};
 use crate::kit::{ask, caller, read_until};
@@ -29,28 +28,28 @@ fn hundred_thousandths(amount: f64) -> u64 {
 }
 
 /// The ledger's rows by upstream id: of all calls, and of those that were cut off because nobody wanted them any more.
-async fn ledger(stage: &Stage, cast: &[Cast]) -> (BTreeMap<String, Sums>, BTreeMap<String, u64>) {
-    let url = format!("sqlite:{}", stage.file.display());
-    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let rows = sqlx::query(
-        "SELECT assistant, provider, outcome, input_tokens, output_tokens, total_tokens, amount, currency FROM ledger",
-    );
+fn ledger(stage: &Stage, cast: &[Cast]) -> (BTreeMap<String, Sums>, BTreeMap<String, u64>) {
+    let connection = rusqlite::Connection::open(&stage.file).unwrap();
+    let rows = "SELECT assistant, provider, outcome, input_tokens, output_tokens, total_tokens, amount, currency FROM ledger";
+    let mut rows = connection.prepare(rows).unwrap();
+    let mut rows = rows.query([]).unwrap();
     let (mut sums, mut dropped) = (BTreeMap::<String, Sums>::new(), BTreeMap::<String, u64>::new());
-    for row in rows.fetch_all(&mut connection).await.unwrap() {
-        let assistant: String = row.get("assistant");
+    while let Some(row) = rows.next().unwrap() {
+        let assistant: String = row.get("assistant").unwrap();
         let one = cast.iter().find(|one| one.name == assistant).unwrap();
-        assert_eq!(row.get::<String, _>("provider"), one.kind);
-        let outcome: String = row.get("outcome");
+        assert_eq!(row.get::<_, String>("provider").unwrap(), one.kind);
+        let outcome: String = row.get("outcome").unwrap();
         assert_ne!(outcome, "interrupted", "every call has ended");
         let sum = sums.entry(one.upstream_id.clone()).or_default();
         sum.calls += 1;
-        let count = |name: &str| row.get::<Option<i64>, _>(name).map(|count| u64::try_from(count).unwrap());
+        let count =
+            |name: &str| row.get::<_, Option<i64>>(name).unwrap().map(|count| u64::try_from(count).unwrap());
         sum.input += count("input_tokens").unwrap_or_default();
         sum.output += count("output_tokens").unwrap_or_default();
         let both = count("input_tokens").zip(count("output_tokens")).map(|(input, output)| input + output);
         assert_eq!(count("total_tokens"), both);
-        if let Some(amount) = row.get::<Option<String>, _>("amount") {
-            assert_eq!(row.get::<String, _>("currency"), "RUB");
+        if let Some(amount) = row.get::<_, Option<String>>("amount").unwrap() {
+            assert_eq!(row.get::<_, String>("currency").unwrap(), "RUB");
             sum.cost += hundred_thousandths(amount.parse().unwrap());
         }
         if matches!(outcome.as_str(), "cancelled" | "hedged") {
@@ -132,7 +131,7 @@ async fn whatever_fails_each_call_is_in_the_ledger_once_with_what_it_cost() {
     });
     let told: Vec<u64> = turns.buffer_unordered(16).collect().await;
     stage.gateway.engine.finish(Duration::from_secs(60)).await;
-    let (kept, dropped) = ledger(&stage, &cast).await;
+    let (kept, dropped) = ledger(&stage, &cast);
     let played = journal(&stage);
     assert_eq!(kept, played);
     assert!(dropped.is_empty());
@@ -199,7 +198,7 @@ async fn whoever_leaves_or_cancels_each_call_is_in_the_ledger_once() {
     });
     turns.buffer_unordered(16).collect::<Vec<_>>().await;
     stage.gateway.engine.finish(Duration::from_secs(60)).await;
-    let (kept, dropped) = ledger(&stage, &cast).await;
+    let (kept, dropped) = ledger(&stage, &cast);
     for (id, played) in journal(&stage) {
         let sum = kept.get(&id).cloned().unwrap_or_default();
         let dropped = dropped.get(&id).copied().unwrap_or_default();

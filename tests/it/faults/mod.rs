@@ -2,8 +2,10 @@
 //! and each framing, in one process.
 #![cfg(test)]
 
+mod bed;
 mod expected;
 mod ledger;
+mod outage;
 mod shapes;
 mod stage;
 mod table;

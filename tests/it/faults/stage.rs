@@ -19,6 +19,9 @@ use crate::gateway::{Answer, Gateway, Plan};
 /// Longer than anything here takes, so that only a clock that a test sets runs out.
 const LONG: Duration = Duration::from_secs(120);
 
+/// The longest pause before a second attempt; before a third it is twice as long.
+pub const RETRY_BASE: Duration = Duration::from_millis(4);
+
 /// A running simulator and a gateway that asks it; both end with the test.
 pub struct Stage {
     pub address: String,
@@ -42,6 +45,10 @@ pub struct Way {
     pub total: Duration,
     pub hedge_after: Option<Duration>,
     pub ambiguous: bool,
+    pub budget_percent: u32,
+    /// So many failures open the breaker.
+    pub breaker_minimum: u32,
+    pub cool_down: Duration,
     /// Nobody listens where it is.
     pub refused: bool,
     /// Further settings of the provider's own.
@@ -57,8 +64,26 @@ impl Default for Way {
             total: LONG,
             hedge_after: None,
             ambiguous: false,
+            // Many rows share a provider, and none is to use up another's retries.
+            budget_percent: 1_000,
+            breaker_minimum: 1_000,
+            cool_down: LONG,
             refused: false,
             settings: "",
+        }
+    }
+}
+
+impl Way {
+    /// The same with so many times the time, where a clock is to run out.
+    pub fn slower(self, times: u32) -> Self {
+        let slower = |clock: Duration| if clock < LONG { clock * times } else { clock };
+        Self {
+            headers: slower(self.headers),
+            first_text: slower(self.first_text),
+            idle: slower(self.idle),
+            total: slower(self.total),
+            ..self
         }
     }
 }
@@ -158,13 +183,17 @@ impl Stage {
             idle_timeout: way.idle,
             retry: RetryConfig {
                 attempts_max: 3,
-                base: Duration::from_millis(1),
+                base: RETRY_BASE,
                 cap: Duration::from_secs(32),
-                // Many rows share a provider, and none is to use up another's retries.
-                budget_percent: 1_000,
+                budget_percent: way.budget_percent,
                 ambiguous: way.ambiguous,
             },
-            breaker: BreakerConfig { window: LONG, failures: 0.5, minimum: 1_000, cool_down: LONG },
+            breaker: BreakerConfig {
+                window: LONG,
+                failures: 0.5,
+                minimum: way.breaker_minimum,
+                cool_down: way.cool_down,
+            },
             max_concurrency: 256,
             requests_per_minute: 0,
             proxy: None,
@@ -217,6 +246,8 @@ pub struct Told {
     pub refused: Option<String>,
     /// The types of the events, progress by its step; empty for an answer in one piece.
     pub events: Vec<String>,
+    /// How long before each further attempt the turn says that it waits.
+    pub pauses: Vec<Duration>,
 }
 
 impl Told {
@@ -224,16 +255,20 @@ impl Told {
         let streamed = answer.header("content-type") == Some("text/event-stream");
         let (http, headers) = (answer.status.as_u16(), answer.headers.clone());
         if streamed {
-            let (turn, events) = fold(&answer.events());
-            return Self { http, headers, turn, refused: None, events };
+            let events = answer.events();
+            let (turn, kinds) = fold(&events);
+            return Self { http, headers, turn, refused: None, events: kinds, pauses: pauses(&events) };
         }
-        if answer.status.is_success() {
-            return Self { http, headers, turn: answer.json(), refused: None, events: Vec::new() };
-        }
-        let (_, code) = answer.code();
-        let id = answer.header("x-turn-id").expect("a turn that failed has an id").to_owned();
-        let turn = stage.gateway.get(&format!("/v1/chat/{id}")).await.json();
-        Self { http, headers, turn, refused: Some(code), events: Vec::new() }
+        let id = answer.header("x-turn-id").expect("a turn has an id").to_owned();
+        let refused = (!answer.status.is_success()).then(|| answer.code().1);
+        let turn = match &refused {
+            None => answer.json(),
+            Some(_) => stage.gateway.get(&format!("/v1/chat/{id}")).await.json(),
+        };
+        let again = stage.gateway.get(&format!("/v1/chat/{id}/events")).await;
+        // An unstored turn's events may be gone by then.
+        let pauses = if again.status.is_success() { pauses(&again.events()) } else { Vec::new() };
+        Self { http, headers, turn, refused, events: Vec::new(), pauses }
     }
 
     pub fn status(&self) -> &str {
@@ -264,6 +299,11 @@ impl Told {
     pub fn count(&self, event: &str) -> usize {
         self.events.iter().filter(|one| *one == event).count()
     }
+}
+
+fn pauses(events: &[(u64, String, Value)]) -> Vec<Duration> {
+    let waits = events.iter().filter_map(|(_, _, data)| data["retry_in_ms"].as_u64());
+    waits.map(Duration::from_millis).collect()
 }
 
 /// Folds a stream as a client does, and checks the laws of §3.3.

@@ -5,7 +5,7 @@ use chat::{
     Acceptance, Accepted, AssistantName, Checkpoint, Conversation, ConversationChange, ConversationFilter,
     ConversationId, ConversationStore, Fork, Idempotency, Message, NewConversation, NewMessage, NewTurn,
     Page, PageRequest, ProviderName, StoreError, StoredThread, StoredTurn, TenantId, ThreadSeed,
-    ThreadUpdate, Timestamp, TurnEnd, TurnId, UsageRange, UsageSum, UserId,
+    ThreadUpdate, Timestamp, TurnEnd, TurnId, TurnNews, UsageRange, UsageSum, UserId,
 };
 
 /// Always unavailable.
@@ -145,6 +145,7 @@ impl ConversationStore for Down {
         &self,
         _: &TenantId,
         _: TurnId,
+        _: &str,
         _: Option<ThreadSeed>,
         _: u32,
     ) -> Result<Accepted, StoreError> {
@@ -160,6 +161,14 @@ impl ConversationStore for Down {
     }
 
     async fn turn(&self, _: &TenantId, _: TurnId) -> Result<StoredTurn, StoreError> {
+        down()
+    }
+
+    async fn turn_news(&self, _: &TenantId, _: TurnId, _: u64) -> Result<TurnNews, StoreError> {
+        down()
+    }
+
+    async fn wish_stop(&self, _: &TenantId, _: TurnId) -> Result<(), StoreError> {
         down()
     }
 

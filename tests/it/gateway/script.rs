@@ -17,6 +17,8 @@ pub struct Script {
     failure: Mutex<Option<ProviderError>>,
     /// What it can do is asked of it within a request: then it panics.
     pub panics: AtomicBool,
+    /// The next calls do.
+    pub panics_when_asked: AtomicBool,
     /// It reports no usage.
     pub silent: AtomicBool,
     /// It reports no money.
@@ -79,11 +81,8 @@ impl Provider for Script {
         Memory::Replay
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        true
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
+        assert!(!self.panics_when_asked.load(Ordering::SeqCst), "secret words of a panic");
         if let Some(error) = self.failure.lock().unwrap().clone() {
             return Err(error);
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat::{
-    KeyId, KeyRecord, LedgerRow, Maintenance, NewKey, StoreError, StoreStatus, Timestamp, Unsettled,
-    UsageRange, UsageSum, UsageSumOfKey,
+    KeyId, KeyRecord, LedgerRow, Maintenance, NewKey, Peer, Roll, StoreError, StoreStatus, TenantId,
+    Timestamp, TurnId, Unsettled, UsageRange, UsageSum, UsageSumOfKey,
 };
 use server::{Limits, hash_secret};
 
@@ -103,8 +103,32 @@ impl Maintenance for Vault {
         Ok(self.spent.lock().unwrap().clone())
     }
 
-    async fn unsettled(&self, _: &[String]) -> Result<Vec<Unsettled>, StoreError> {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn join(&self, _: &str) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn renew(&self, _: &str) -> Result<Roll, StoreError> {
+        Ok(Roll::default())
+    }
+
+    async fn take_over(&self, _: &str, _: Vec<Peer>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn open_turns(&self, _: Option<&str>) -> Result<Vec<(TenantId, TurnId)>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn unsettled(&self, _: &TenantId, _: TurnId) -> Result<Option<Unsettled>, StoreError> {
+        Ok(None)
+    }
+
+    async fn leave(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn record(&self, _: Vec<LedgerRow>) -> Result<(), StoreError> {

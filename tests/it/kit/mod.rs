@@ -1,6 +1,9 @@
 //! What the tests of several parts share: a provider that plays what it is told, and an engine over a store of its own.
 
+pub mod postgres;
 pub mod provider;
+pub mod proxy;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +136,8 @@ impl Kit {
     }
 }
 
-fn catalog(options: &Options, providers: &[Arc<Scripted>]) -> Catalog {
+/// Assistants `a`, `b`, `c`, each with the provider of its place.
+pub fn catalog(options: &Options, providers: &[Arc<Scripted>]) -> Catalog {
     let names = ["a", "b", "c"];
     let entries: Vec<_> = names
         .iter()

@@ -40,8 +40,10 @@ pub enum Act {
     Refuse(ProviderError),
     Wait(Gate),
     Hang,
-    /// Reports an attempt that failed and is followed by another.
+    /// Reports an attempt that failed, and follows it by another once it is noted: before the first piece, or among them.
     Retried(Failure),
+    /// The head of the answer comes, with this status.
+    Answered(u16),
 }
 
 pub type Play = Vec<Act>;
@@ -62,12 +64,35 @@ pub struct Scripted {
     pub passes_through: bool,
     plays: Mutex<VecDeque<Play>>,
     pub asked: Mutex<Vec<Request>>,
+    /// The turns that attempts were sent for: further ones of a call included.
+    pub sent: Arc<Mutex<Vec<chat::TurnId>>>,
     pub injected: Mutex<Vec<Injection>>,
     pub history: Mutex<Vec<UpstreamMessage>>,
     pub listed: Mutex<Vec<UpstreamConversation>>,
     pub closed_for: Mutex<Option<Duration>>,
     /// Answers that are being given.
     pub open: Arc<AtomicUsize>,
+}
+
+/// Where the attempts of one call are reported.
+struct Line {
+    observer: Arc<dyn chat::AttemptObserver>,
+    turn: chat::TurnId,
+    sent: Arc<Mutex<Vec<chat::TurnId>>>,
+}
+
+impl Line {
+    fn send(&self) {
+        self.sent.lock().unwrap().push(self.turn);
+        self.observer.began();
+    }
+
+    async fn send_again(&self, failure: Failure) {
+        let (duration, retry_in) = (Duration::from_millis(1), Duration::ZERO);
+        self.observer.failed(AttemptReport { failure, status: None, duration, retry_in, unsent: false });
+        self.observer.noted().await;
+        self.send();
+    }
 }
 
 struct Opened(Arc<AtomicUsize>);
@@ -98,6 +123,7 @@ impl Scripted {
             passes_through: false,
             plays: Mutex::default(),
             asked: Mutex::default(),
+            sent: Arc::default(),
             injected: Mutex::default(),
             history: Mutex::default(),
             listed: Mutex::default(),
@@ -133,6 +159,11 @@ impl Scripted {
     /// The next call plays this.
     pub fn plays(&self, play: Play) {
         self.plays.lock().unwrap().push_back(play);
+    }
+
+    /// Forgets what is yet to be played.
+    pub fn reset(&self) {
+        self.plays.lock().unwrap().clear();
     }
 
     pub fn calls(&self) -> usize {
@@ -171,29 +202,20 @@ impl Provider for Scripted {
         *self.closed_for.lock().unwrap()
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
-        let observer = Arc::clone(&request.observer);
+        let line = Line {
+            observer: Arc::clone(&request.observer),
+            turn: request.turn_id,
+            sent: Arc::clone(&self.sent),
+        };
         self.asked.lock().unwrap().push(request);
         let play = self.plays.lock().unwrap().pop_front().unwrap_or_else(|| text(&["ok"]));
-        observer.began();
+        line.send();
         let mut rest = VecDeque::from(play);
         while let Some(act) = rest.pop_front() {
             match act {
-                Act::Retried(failure) => {
-                    let (duration, retry_in) = (Duration::from_millis(1), Duration::ZERO);
-                    observer.failed(AttemptReport {
-                        failure,
-                        status: None,
-                        duration,
-                        retry_in,
-                        unsent: false,
-                    });
-                    observer.began();
-                }
+                Act::Retried(failure) => line.send_again(failure).await,
+                Act::Answered(status) => line.observer.answered(status),
                 Act::Refuse(error) => return Err(error),
                 act => {
                     rest.push_front(act);
@@ -203,20 +225,30 @@ impl Provider for Scripted {
         }
         self.open.fetch_add(1, Ordering::SeqCst);
         let opened = Opened(Arc::clone(&self.open));
-        let stream = futures_util::stream::unfold((rest, opened), |(mut rest, opened)| async move {
-            loop {
-                return match rest.pop_front()? {
-                    Act::Give(piece) => Some((Ok(piece), (rest, opened))),
-                    Act::Fail(error) | Act::Refuse(error) => Some((Err(error), (VecDeque::new(), opened))),
-                    Act::Wait(gate) => {
-                        gate.pass().await;
-                        continue;
-                    }
-                    Act::Hang => std::future::pending().await,
-                    Act::Retried(_) => continue,
-                };
-            }
-        });
+        let stream =
+            futures_util::stream::unfold((rest, opened, line), |(mut rest, opened, line)| async move {
+                loop {
+                    return match rest.pop_front()? {
+                        Act::Give(piece) => Some((Ok(piece), (rest, opened, line))),
+                        Act::Fail(error) | Act::Refuse(error) => {
+                            Some((Err(error), (VecDeque::new(), opened, line)))
+                        }
+                        Act::Wait(gate) => {
+                            gate.pass().await;
+                            continue;
+                        }
+                        Act::Hang => std::future::pending().await,
+                        Act::Retried(failure) => {
+                            line.send_again(failure).await;
+                            continue;
+                        }
+                        Act::Answered(status) => {
+                            line.observer.answered(status);
+                            continue;
+                        }
+                    };
+                }
+            });
         Ok(stream.boxed())
     }
 

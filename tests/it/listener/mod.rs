@@ -1,12 +1,15 @@
 //! Connections over real sockets: protocols, clocks, bounds, and how the process leaves.
 
+mod refused;
+mod slow;
+mod tls;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use server::{Config, Shutdown, Tls};
+use server::{Config, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -22,10 +25,16 @@ struct Running {
 }
 
 async fn running(change: impl FnOnce(&mut Config)) -> Running {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut config = Config { listen: any, admin_listen: Some(any), ..Config::default() };
+    let mut config = Config::default();
     change(&mut config);
-    let gateway = Gateway::new(Plan { config, ..Plan::default() });
+    running_as(Plan { config, ..Plan::default() }).await
+}
+
+/// The same, on addresses of its own.
+async fn running_as(plan: Plan) -> Running {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config { listen: any, admin_listen: Some(any), ..plan.config };
+    let gateway = Gateway::new(Plan { config, ..plan });
     let bound = gateway.server.bind().await.unwrap();
     let (address, shutdown) = (bound.address, Shutdown::default());
     assert_ne!(bound.admin_address, Some(address));
@@ -154,23 +163,92 @@ async fn heads_and_bodies_must_arrive_in_time() {
     running.leave().await;
 }
 
+/// Clients send a head and its body one after the other, and keep the connection for the next request whatever is answered.
+#[tokio::test]
+async fn who_is_refused_before_the_body_was_read_can_go_on() {
+    let running = running(|_| {}).await;
+    let mut client = connect(&running).await;
+    let body = turn().to_string();
+    let head = |end: &str| {
+        format!(
+            "POST /v1/chat HTTP/1.1\r\nhost: x\r\nx-api-key: not-a-key\r\n{end}content-length: {}\r\n\r\n",
+            body.len()
+        )
+    };
+    client.write_all(head("").as_bytes()).await.unwrap();
+    // By the time that another is answered the head has been read.
+    let mut other = connect(&running).await;
+    other.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(read_to_end(other).await.contains("200 OK"));
+    client.write_all(body.as_bytes()).await.unwrap();
+    client.write_all(head("connection: close\r\n").as_bytes()).await.unwrap();
+    client.write_all(body.as_bytes()).await.unwrap();
+    let answers = read_to_end(client).await;
+    assert_eq!(answers.matches("HTTP/1.1 401").count(), 2, "{answers}");
+
+    // A body that does not come is not waited for for ever, and the client is told that the connection ends.
+    let mut silent = connect(&running).await;
+    silent.write_all(head("").as_bytes()).await.unwrap();
+    let answer = read_to_end(silent).await;
+    assert!(answer.contains("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    running.leave().await;
+}
+
 #[tokio::test]
 async fn connections_beyond_the_bound_wait() {
     let running = running(|config| config.connections_max = 1).await;
-    let mut first = connect(&running).await;
-    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut bytes = [0; 12];
-    first.read_exact(&mut bytes).await.unwrap();
-    assert_eq!(&bytes, b"HTTP/1.1 200");
+    let mut calls = running.gateway.script.by_hand();
+    let client = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+    let mut first = running.ask(&client).send().await.unwrap();
+    let call = calls.recv().await.unwrap();
     let mut second = connect(&running).await;
     second.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let answered = TaskTracker::new().spawn(read_to_end(second));
-    // Still served on the one place there is.
-    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    first.read_exact(&mut bytes).await.unwrap();
+    // Still served on the one place there is: a connection that is at work makes room for nobody.
+    for word in ["one", "two", "three"] {
+        call.say(word);
+        while !String::from_utf8_lossy(&first.chunk().await.unwrap().unwrap()).contains(word) {}
+    }
     assert!(!answered.is_finished());
-    drop(first);
+    call.end();
+    first.text().await.unwrap();
     assert!(answered.await.unwrap().starts_with("HTTP/1.1 200"));
+    running.leave().await;
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_the_one_that_waits_longest_first() {
+    let running = running(|config| config.connections_max = 3).await;
+    let mut idle = Vec::new();
+    for said in ["GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "GET /li", ""] {
+        let mut socket = connect(&running).await;
+        socket.write_all(said.as_bytes()).await.unwrap();
+        if said.ends_with("\r\n\r\n") {
+            let mut bytes = [0; 12];
+            socket.read_exact(&mut bytes).await.unwrap();
+        }
+        idle.push(socket);
+    }
+    let one_more = async || {
+        let mut socket = connect(&running).await;
+        socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        read_to_end(socket).await
+    };
+    // Nothing else ends the idle ones for half a minute.
+    for _ in 0..10 {
+        assert!(one_more().await.starts_with("HTTP/1.1 200"));
+    }
+    let mut first = idle.remove(0);
+    let mut rest = Vec::new();
+    let _ = first.read_to_end(&mut rest).await;
+    assert!(!rest.is_empty(), "the rest of its answer, and then its end");
+    // One place was enough for all of them: the others were not closed in vain.
+    for mut socket in idle {
+        let whole = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let _ = socket.write_all(whole.as_bytes()).await;
+        let answer = read_to_end(socket).await;
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+    }
     running.leave().await;
 }
 
@@ -193,47 +271,6 @@ async fn a_client_that_leaves_leaves_its_turn_running() {
     running.leave().await;
 }
 
-/// A certificate for `localhost` that signs itself, good until the year 2126, and its key: known to all, of use to none.
-fn certificate() -> Tls {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("it/listener");
-    Tls { certificate: folder.join("localhost.pem"), key: folder.join("localhost.key") }
-}
-
-#[tokio::test]
-async fn tls_with_both_protocols_and_a_reload() {
-    let running = running(|config| config.tls = Some(certificate())).await;
-    let pem = std::fs::read(certificate().certificate).unwrap();
-    let root = reqwest::Certificate::from_pem(&pem).unwrap();
-    let builder = || reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]);
-    let url = format!("https://localhost:{}/livez", running.address.port());
-    let resolve =
-        |builder: reqwest::ClientBuilder| builder.resolve("localhost", running.address).build().unwrap();
-    let two = resolve(builder()).get(&url).send().await.unwrap();
-    assert_eq!((two.status().as_u16(), two.version()), (200, http::Version::HTTP_2));
-    let one = resolve(builder().http1_only()).get(&url).send().await.unwrap();
-    assert_eq!((one.status().as_u16(), one.version()), (200, http::Version::HTTP_11));
-    running.gateway.server.reload_tls().unwrap();
-    assert_eq!(resolve(builder()).get(&url).send().await.unwrap().status(), 200);
-    // Plain text at a TLS port is turned away.
-    let mut plain = connect(&running).await;
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert!(!read_to_end(plain).await.contains("200 OK"));
-    running.leave().await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_named() {
-    let config = Config {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        tls: Some(Tls { certificate: "nowhere.pem".into(), key: "nowhere.key".into() }),
-        ..Config::default()
-    };
-    let gateway = Gateway::new(Plan { config, ..Plan::default() });
-    let problem = gateway.server.bind().await.unwrap_err().to_string();
-    assert!(problem.contains("nowhere.pem"), "{problem}");
-}
-
-/// What a connection still gives until it ends, in whatever way.
 #[tokio::test]
 async fn a_body_that_is_announced_too_large_is_neither_waited_for_nor_asked_for() {
     let running = running(|_| {}).await;
@@ -251,6 +288,7 @@ async fn a_body_that_is_announced_too_large_is_neither_waited_for_nor_asked_for(
     running.leave().await;
 }
 
+/// What a connection still gives until it ends, in whatever way.
 async fn read_to_end(mut socket: TcpStream) -> String {
     let mut bytes = Vec::new();
     // A reset is an end as well.

@@ -132,6 +132,50 @@ async fn a_turn_that_fails_before_its_first_text_has_its_status() {
 }
 
 #[tokio::test]
+async fn a_turn_that_somebody_stopped_is_not_to_be_asked_for_again() {
+    let stage = Stage::open().await;
+    for stream in [false, true] {
+        stage.docs.plays(vec![Act::Hang]);
+        let mut body = asked("docs", stream);
+        body["store"] = json!(true);
+        let call = request(Method::POST, "/v1/chat/completions", KEY, body.to_string());
+        let stopping = async {
+            let conversations = loop {
+                let list = stage.gateway.get("/v1/conversations").await.json();
+                match list["data"][0]["id"].as_str() {
+                    Some(id) => break format!("/v1/conversations/{id}"),
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            let messages = stage.gateway.get(&format!("{conversations}/messages")).await.json();
+            let turn = messages["data"][0]["turn_id"].as_str().unwrap();
+            let stopped = stage.gateway.post(&format!("/v1/chat/{turn}/cancel"), json!({})).await;
+            assert_eq!(stopped.json()["status"], "cancelled");
+            stage.gateway.send(request(Method::DELETE, &conversations, KEY, "")).await;
+        };
+        let (answer, ()) = tokio::join!(stage.gateway.send(call), stopping);
+        assert_eq!((error(&answer).0, error(&answer).2.as_str()), (409, "conversation_busy"));
+        assert_eq!((answer.header("x-should-retry"), answer.header("retry-after")), (Some("false"), None));
+    }
+}
+
+#[tokio::test]
+async fn what_a_reply_cost_is_no_bare_number() {
+    let stage = Stage::open().await;
+    let cost = json!({"amount": "0.5", "currency": "RUB"});
+    let usage = || {
+        let cost = serde_json::from_value(cost.clone()).unwrap();
+        Act::Give(Piece::Usage(Usage { input_tokens: Some(3), cost: Some(cost), ..Usage::default() }))
+    };
+    stage.docs.plays(vec![say("a"), usage(), end(None)]);
+    let told = stage.complete(asked("docs", false)).await.json()["usage"].clone();
+    assert_eq!((&told["billed"], &told["cost"]), (&cost, &Value::Null));
+    stage.docs.plays(vec![say("a"), usage(), end(None)]);
+    let told = stage.respond(json!({"model": "docs", "input": "hi"})).await.json()["usage"].clone();
+    assert_eq!((&told["billed"], &told["cost"]), (&cost, &Value::Null));
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_ends_with_an_error() {
     let stage = Stage::open().await;
     stage.docs.plays(broken(&["Hel"]));

@@ -117,6 +117,42 @@ async fn once_a_frame_was_sent_nothing_is_spliced() {
 }
 
 #[tokio::test]
+async fn of_an_attempt_that_is_made_again_no_frame_is_sent() {
+    let stage = Stage::open().await;
+    let lost = || {
+        let role = json!({"role": "assistant", "content": ""});
+        [
+            frame(json!({"id": "lost", "choices": [{"index": 0, "delta": role}]})),
+            Act::Retried(Failure::Broken),
+        ]
+    };
+    let answer = [
+        delta(json!({"role": "assistant", "content": ""})),
+        delta(json!({"content": "Hello"})),
+        say("Hello"),
+        end(None),
+    ];
+    stage.model.plays(lost().into_iter().chain(lost()).chain(answer).collect());
+    let all = chunks(&stage.complete(asked("model", true)).await);
+    let own: Vec<_> = all.iter().map(|chunk| &chunk["x_own"]).collect();
+    assert_eq!((text(&all).as_str(), own), ("Hello", vec![&json!(1.5), &json!(1.5)]), "{all:?}");
+
+    // And what follows them may be another assistant's.
+    stage.model.plays(lost().into_iter().chain([Act::Fail(ProviderError::new(Failure::Broken))]).collect());
+    let all = chunks(&stage.complete(asked("model", true)).await);
+    assert_eq!((text(&all).as_str(), &all[0]["model"]), ("ok", &json!("docs")), "{all:?}");
+
+    // In one piece as well: the last frame is the answer, if it is of the call that answered.
+    let own =
+        json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}}], "x_own": true});
+    stage.model.plays(lost().into_iter().chain([frame(own), say("a"), end(None)]).collect());
+    assert_eq!(stage.complete(asked("model", false)).await.json()["x_own"], true);
+    stage.model.plays(lost().into_iter().chain([say("a"), end(None)]).collect());
+    let json = stage.complete(asked("model", false)).await.json();
+    assert_eq!(json["choices"][0]["message"]["content"], "a");
+}
+
+#[tokio::test]
 async fn a_whole_answer_is_the_providers_own() {
     let stage = Stage::open().await;
     let own = json!({"id": "x", "model": "gpt", "choices": [{"index": 0, "message": {"role": "assistant", "content": "a", "x_new": [1]}}], "x_own": true});

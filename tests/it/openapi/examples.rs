@@ -13,6 +13,8 @@ use crate::gateway::{ADMIN, Answer, Gateway, Plan, description};
 
 const FILE: &str = "crates/server/src/openapi/examples.json";
 const TIME: &str = "2026-11-21T12:00:00.000Z";
+/// The same in seconds since 1970.
+const SECONDS: &str = "1795262400";
 
 /// What stood in this run for what stands in the file.
 #[derive(Default)]
@@ -38,7 +40,7 @@ impl Names {
     /// What begins a text and differs from run to run: how it is shown, and how long it is.
     fn piece(&mut self, text: &str) -> Option<(String, usize)> {
         // The last one stands in cursors of messages, which are bound to their conversation.
-        for prefix in ["conv_", "turn_", "msg_", "key_", "req_", "_"] {
+        for prefix in ["conv_", "turn_", "msg_", "key_", "req_", "resp_", "chatcmpl-", "_"] {
             let Some(digits) = text.strip_prefix(prefix).and_then(|rest| rest.get(..32)) else { continue };
             if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 let real = &text[..prefix.len() + 32];
@@ -54,8 +56,14 @@ impl Names {
         if time.is_some_and(|time| alike(time, TIME)) {
             return Some((TIME.to_owned(), TIME.len()));
         }
-        let day = text.strip_prefix("\"day\":\"")?.get(..10)?;
-        Some((format!("\"day\":\"{}", &TIME[..10]), "\"day\":\"".len() + day.len()))
+        let within = |name: &str, shown: &str| {
+            let value = text.strip_prefix(name)?.get(..10)?;
+            alike(value, shown).then(|| (format!("{name}{shown}"), name.len() + shown.len()))
+        };
+        let names = ["\"created\":", "\"created_at\":", "\"completed_at\":"];
+        // Seconds, in OpenAI's dialect.
+        let seconds = names.iter().find_map(|name| within(name, SECONDS));
+        seconds.or_else(|| within("\"day\":\"", &TIME[..10]))
     }
 
     fn named(&mut self, prefix: &str, real: &str) -> String {
@@ -101,8 +109,15 @@ fn pairs(example: &Value, field: &str) -> Map<String, Value> {
     example[field].as_object().cloned().unwrap_or_default()
 }
 
-async fn ask(gateway: &Gateway, names: &Names, example: &Value) -> Answer {
-    let (method, mut path) = place(example["operation"].as_str().unwrap());
+/// The operation's twin under `/openai/v1`, where it has one.
+fn under_openai(id: &str) -> Option<String> {
+    let twin = format!("openai{}{}", id[..1].to_uppercase(), &id[1..]);
+    server::openapi().contains(&format!("\"operationId\": \"{twin}\"")).then_some(twin)
+}
+
+/// The request of an example; `real` names what stands in the gateway for what stands in the file.
+async fn ask(gateway: &Gateway, operation: &str, real: impl Fn(&str) -> String, example: &Value) -> Answer {
+    let (method, mut path) = place(operation);
     for (name, value) in pairs(example, "path") {
         path = path.replace(&format!("{{{name}}}"), value.as_str().unwrap());
     }
@@ -113,7 +128,7 @@ async fn ask(gateway: &Gateway, names: &Names, example: &Value) -> Answer {
     if !query.is_empty() {
         path = format!("{path}?{}", query.join("&"));
     }
-    let mut request = Request::builder().method(method).uri(names.real(&path)).header("x-api-key", ADMIN);
+    let mut request = Request::builder().method(method).uri(real(&path)).header("x-api-key", ADMIN);
     for (name, value) in pairs(example, "headers") {
         request = request.header(name, value.as_str().unwrap());
     }
@@ -121,7 +136,7 @@ async fn ask(gateway: &Gateway, names: &Names, example: &Value) -> Answer {
         Value::Null => String::new(),
         body => {
             request = request.header("content-type", "application/json");
-            names.real(&body.to_string())
+            real(&body.to_string())
         }
     };
     let request = request.body(Body::from(body)).unwrap();
@@ -134,7 +149,8 @@ async fn examples_are_what_a_gateway_answers() {
     let mut examples: Vec<Value> = serde_json::from_str(&read(FILE)).unwrap();
     let mut names = Names::default();
     for example in &mut examples {
-        let answer = ask(&gateway, &names, example).await;
+        let operation = example["operation"].as_str().unwrap();
+        let answer = ask(&gateway, operation, |text| names.real(text), example).await;
         let (wanted, what) = (example["status"].clone(), example["name"].clone());
         assert_eq!(json!(answer.status.as_u16()), wanted, "{} {what}: {}", example["operation"], answer.text);
         let shown = names.show(&answer.text);
@@ -147,4 +163,62 @@ async fn examples_are_what_a_gateway_answers() {
         example["media"] = json!(media);
     }
     compare(FILE, &(serde_json::to_string_pretty(&examples).unwrap() + "\n"));
+}
+
+/// What stands in another gateway for what stands in the file: learned from what it answers to the same requests.
+#[derive(Default)]
+struct Learned(HashMap<String, String>);
+
+impl Learned {
+    fn real(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (shown, real)| text.replace(shown, real))
+    }
+
+    /// Ids are in the same places of both answers.
+    fn compare(&mut self, shown: &Value, real: &Value) {
+        match (shown, real) {
+            (Value::String(shown), Value::String(real)) if is_id(shown) => {
+                self.0.insert(shown.clone(), real.clone());
+            }
+            (Value::Array(shown), Value::Array(real)) => {
+                shown.iter().zip(real).for_each(|(shown, real)| self.compare(shown, real));
+            }
+            (Value::Object(shown), Value::Object(real)) => {
+                shown.iter().for_each(|(name, shown)| self.compare(shown, &real[name]));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.rsplit_once(['_', '-'])
+        .is_some_and(|(_, digits)| digits.starts_with("01a20000") && digits.len() == 32)
+}
+
+/// The data of a stream's first event, or the answer itself.
+fn told(answer: &Value) -> Value {
+    let Some(text) = answer.as_str() else { return answer.clone() };
+    let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn examples_are_taken_by_a_gateway_over_the_simulator() {
+    let (gateway, simulator, _serving) = stage::simulated().await;
+    let mut learned = Learned::default();
+    learned.0.insert("7f3a".to_owned(), simulator.conversation().await);
+    for example in serde_json::from_str::<Vec<Value>>(&read(FILE)).unwrap() {
+        let operation = example["operation"].as_str().unwrap();
+        // Those of both of the dialect's roots were recorded under the other one.
+        let operation = under_openai(operation).unwrap_or_else(|| operation.to_owned());
+        let answer = ask(&gateway, &operation, |text| learned.real(text), &example).await;
+        let what = format!("{operation} {}: {}", example["name"], answer.text);
+        // That it is as described is checked wherever a test reads an answer.
+        assert_eq!(json!(answer.status.as_u16()), example["status"], "{what}");
+        assert_eq!(json!(answer.header("content-type")), example["media"], "{what}");
+        let text = Value::from(answer.text.as_str());
+        let real = serde_json::from_str(&answer.text).unwrap_or_else(|_| told(&text));
+        learned.compare(&told(&example["answer"]), &real);
+    }
 }

@@ -11,14 +11,22 @@ use chat::{
 };
 use engine::{Assistant, Catalog, Clocks, ProviderEntry};
 use futures_util::stream;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::gateway::{Gateway, Plan};
 
 /// Searches documents, and cites them.
 #[derive(Debug)]
 struct Library;
 
-/// Keeps conversations of its own; fails when told to.
+/// Keeps conversations of its own.
 #[derive(Debug)]
 struct Shop;
+
+/// Cannot answer.
+#[derive(Debug)]
+struct Outage;
 
 fn status() -> ProviderStatus {
     ProviderStatus { breaker: "closed", in_flight: 0, last_error: None, last_error_at: None }
@@ -46,10 +54,6 @@ impl Provider for Library {
 
     fn memory(&self) -> Memory {
         Memory::Replay
-    }
-
-    fn repeatable(&self, _: &Request) -> bool {
-        true
     }
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
@@ -110,14 +114,7 @@ impl Provider for Shop {
         Memory::Thread { windowed: false }
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
-        if request.message.text() == "fail" {
-            return Err(Failure::Failed.into());
-        }
         request.observer.began();
         Ok(said(vec![Piece::Text("With pleasure.".to_owned()), Piece::End(None)]))
     }
@@ -157,7 +154,26 @@ impl Provider for Shop {
     }
 }
 
-/// An assistant at each of the two.
+#[async_trait]
+impl Provider for Outage {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { usage: Offer::Native, ..Shop.capabilities() }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::Replay
+    }
+
+    async fn answer(&self, _: Request) -> Result<PieceStream, ProviderError> {
+        Err(Failure::Failed.into())
+    }
+
+    fn status(&self) -> ProviderStatus {
+        status()
+    }
+}
+
+/// An assistant at each of the three.
 pub fn catalog() -> Catalog {
     let entry = |name: &str, kind, provider| {
         let clocks = Clocks {
@@ -169,6 +185,7 @@ pub fn catalog() -> Catalog {
     };
     let library = entry("library", "unleash", Arc::new(Library) as Arc<dyn Provider>);
     let shop = entry("shop", "mygptassistants", Arc::new(Shop));
+    let far = entry("tunnel", "gptunnel", Arc::new(Outage));
     let assistant = |name: &str, description: &str, provider: &Arc<ProviderEntry>| Assistant {
         name: name.parse().unwrap(),
         provider: Arc::clone(provider),
@@ -178,7 +195,65 @@ pub fn catalog() -> Catalog {
         system: None,
         context_messages: 20,
     };
-    let assistants =
-        vec![assistant("docs", "Knows the handbook", &library), assistant("sales", "Takes orders", &shop)];
-    Catalog::new(vec![library, shop], assistants).unwrap()
+    let assistants = vec![
+        assistant("docs", "Knows the handbook", &library),
+        assistant("sales", "Takes orders", &shop),
+        assistant("support", "Answers customers", &far),
+    ];
+    Catalog::new(vec![library, shop, far], assistants).unwrap()
+}
+
+/// The simulated providers.
+pub struct Simulator {
+    url: String,
+}
+
+impl Simulator {
+    /// A conversation that nobody has adopted.
+    pub async fn conversation(&self) -> String {
+        let url = format!("{}/mygptassistants/api/v1/chat/bot_sales/message", self.url);
+        let request = crate::smoke::program::client().post(url).bearer_auth(simulator::KEY);
+        let request =
+            request.header("content-type", "application/json").body(r#"{"message":"Do you deliver?"}"#);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let id = told.pointer("/data/conversationId").and_then(serde_json::Value::as_str);
+        id.unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+}
+
+/// A gateway with the same assistants, over the simulated providers.
+pub async fn simulated() -> (Gateway, Simulator, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    let options = simulator::Options { pace: simulator::Pace::Instant, ..simulator::Options::default() };
+    serving.spawn(simulator::serve(listener, options, std::future::pending::<()>()));
+    let mut text = "[server]\nopen = true\n".to_owned();
+    for (provider, kind, path, assistant, upstream_id) in [
+        ("library", "unleash", "/unleash", "docs", "3f2b6c1e-8d4a-4f0b-9a67-2c5d1e7f9b03"),
+        ("shop", "mygptassistants", "/mygptassistants/api/v1", "sales", "bot_sales"),
+        ("tunnel", "gptunnel", "/gptunnel/v1", "support", "fault-500"),
+    ] {
+        text.push_str(&format!(
+            "[providers.{provider}]\nkind = \"{kind}\"\nbase_url = \"{url}{path}\"\napi_key = \"{}\"\n\
+             [assistants.{assistant}]\nprovider = \"{provider}\"\nupstream_id = \"{upstream_id}\"\n",
+            simulator::KEY
+        ));
+    }
+    let config = cli::config::Config::parse("t.toml", &text, &NoEnvironment, &[]).unwrap();
+    let gateway = Gateway::kept(Plan { catalog: Arc::into_inner(config.catalog), ..Plan::default() }).await;
+    (gateway, Simulator { url }, serving)
+}
+
+struct NoEnvironment;
+
+impl cli::config::Environment for NoEnvironment {
+    fn value(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

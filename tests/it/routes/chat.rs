@@ -294,3 +294,43 @@ async fn readers_of_a_revoked_key_are_cut_off_and_the_turn_goes_on() {
     shutdown.finish.cancel();
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_head_of_a_stream_is_no_reader() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"assistant": "support", "message": "hi", "stream": true}).to_string();
+    let left = gateway.open(request(Method::POST, "/v1/chat", KEY, body)).await;
+    let turn = left.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    let response = turn.replace("turn_", "resp_");
+    let call = calls.recv().await.unwrap();
+    // Nobody reads it any more, and from now on a turn ends with its last reader.
+    drop(left);
+    let settings =
+        engine::Settings { on_disconnect: engine::OnDisconnect::Cancel, ..engine::Settings::default() };
+    gateway.engine.set_settings(settings);
+    for path in [format!("/v1/chat/{turn}/events"), format!("/v1/responses/{response}?stream=true")] {
+        let head = gateway.open(request(Method::HEAD, &path, KEY, "")).await;
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        assert_eq!(head.headers()["x-turn-id"], turn.as_str());
+        assert_eq!(whole(head).await.text, "", "{path}");
+    }
+    call.say("to the end");
+    call.end();
+    let ended = loop {
+        let turn = gateway.get(&format!("/v1/chat/{turn}")).await.json();
+        if turn["status"] != "in_progress" {
+            break turn;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&ended["status"], &ended["message"]["text"]), (&json!("completed"), &json!("to the end")));
+    // Of an ended one a head says what a reader would be told.
+    for (after, status) in [("3", 204), ("99", 400)] {
+        let path = format!("/v1/chat/{turn}/events?after={after}");
+        assert_eq!(gateway.open(request(Method::HEAD, &path, KEY, "")).await.status(), status);
+    }
+}

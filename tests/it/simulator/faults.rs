@@ -18,8 +18,17 @@ fn completion(provider: &str) -> &'static str {
 #[tokio::test]
 async fn every_row_of_the_table_is_played_by_every_provider() {
     let stage = Stage::open(1).await;
-    let endless =
-        ["silence", "headers-only", "stall-after", "pings", "reset", "close", "cut-after", "endless-line"];
+    let endless = [
+        "silence",
+        "headers-only",
+        "stall-after",
+        "hold-after",
+        "pings",
+        "reset",
+        "close",
+        "cut-after",
+        "endless-line",
+    ];
     for (form, _) in simulator::TABLE {
         if endless.iter().any(|name| form.contains(name)) && !form.contains("STATUS") {
             continue;
@@ -36,6 +45,25 @@ async fn every_row_of_the_table_is_played_by_every_provider() {
     let listed = stage.get("/_simulator/faults").await.json();
     assert_eq!(listed["faults"].as_array().unwrap().len(), simulator::TABLE.len());
     assert_eq!(listed["shapes"].as_array().unwrap().len(), simulator::SHAPES.len());
+}
+
+#[tokio::test]
+async fn a_held_answer_goes_on_when_it_is_released() {
+    let stage = Stage::open(1).await;
+    let id = "fault-hold-after-1";
+    for provider in providers() {
+        for stream in [false, true] {
+            let mut socket = stage.dial(provider, id, stream).await;
+            read_until(&mut socket, "\r\n\r\n").await;
+            assert_eq!(stage.journal.calls().last().unwrap().outcome, Outcome::Open, "{provider}");
+            // Of another id is not of this one.
+            for other in ["fault-hold-after-2", id] {
+                let path = format!("/_simulator/release?upstream_id={other}");
+                assert_eq!(stage.send(stage.request("POST", &path)).await.status, 204);
+            }
+            stage.journal.wait_for(id, |calls| calls.iter().all(|call| call.outcome == Outcome::Whole)).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,15 @@ async fn keys_are_made_listed_and_revoked() {
     assert_eq!(out.lines().count(), 1, "the secret alone: {out}");
     let secret = out.trim().to_owned();
     assert!(secret.len() >= 40 && !err.contains(&secret), "{secret} {err}");
+    let audited = |err: &str| {
+        let lines = err.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["target"] == "audit").collect::<Vec<_>>()
+    };
+    let [line] = &audited(&err)[..] else { panic!("{err}") };
+    assert_eq!(
+        (&line["action"], &line["key.name"], &line["tenant"]),
+        (&"keys create".into(), &"app".into(), &"shop".into())
+    );
     let (_, out, _) = keys(&["list"]).await;
     assert!(
         out.contains("app") && out.contains("shop") && out.contains("adopt") && !out.contains(&secret),
@@ -131,7 +140,9 @@ async fn keys_are_made_listed_and_revoked() {
 
     let gateway = Program::serve(&folder.file(), &secret).await;
     assert_eq!(get(&gateway, "/v1/assistants").await.0, 200);
-    let (status, out, _) = keys(&["revoke", &id]).await;
+    let (status, out, err) = keys(&["revoke", &id]).await;
+    let [line] = &audited(&err)[..] else { panic!("{err}") };
+    assert_eq!((&line["action"], &line["key.id"]), (&"keys revoke".into(), &id.as_str().into()));
     assert_eq!((status, out), (Some(0), format!("revoked {id} (app)\n")));
     // Within a second: asked again and again until then, and for much longer before it is called a failure.
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));

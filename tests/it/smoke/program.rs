@@ -28,7 +28,8 @@ pub struct Program {
 /// The command itself, with nothing of this machine's environment that it would read.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard-under-test"));
-    for name in ["SWITCHBOARD_CONFIG", "SWITCHBOARD_URL", "SWITCHBOARD_KEY", "RUST_LOG"] {
+    for name in ["SWITCHBOARD_CONFIG", "SWITCHBOARD_LISTEN", "SWITCHBOARD_URL", "SWITCHBOARD_KEY", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command.args(arguments).kill_on_drop(true);
@@ -67,7 +68,19 @@ impl Program {
 
     /// The gateway with this configuration, once it listens.
     pub async fn serve(config: &std::path::Path, key: &str) -> Self {
-        let mut program = Self::start(command(&["serve", "--config"]).arg(config));
+        Self::served(command(&["serve", "--config"]).arg(config), key).await
+    }
+
+    /// The same, where only so many files may be open.
+    pub async fn serve_with_files(config: &std::path::Path, key: &str, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" serve --config \"$1\""));
+        shell.arg(env!("CARGO_BIN_EXE_switchboard-under-test")).arg(config).env_remove("RUST_LOG");
+        Self::served(shell.kill_on_drop(true), key).await
+    }
+
+    async fn served(command: &mut Command, key: &str) -> Self {
+        let mut program = Self::start(command);
         let line = program.logged("listening").await;
         let address =
             |name: &str| line[name].as_str().map(|address| format!("http://{address}")).unwrap_or_default();
@@ -114,6 +127,11 @@ impl Program {
             before.push_str(&line);
             before.push('\n');
         }
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Sends it a signal.

@@ -140,3 +140,31 @@ async fn simulate_plays_the_providers_alone() {
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named() {
+    let folder = Folder::with(&format!("{ASSISTANT}{KEY}"));
+    let mut gateway = Program::serve(&folder.file(), SECRET).await;
+    folder.write(&format!(
+        "{ASSISTANT}{KEY}\n[observability]\nlog_content = true\notlp_endpoint = \"http://127.0.0.1:1\"\n"
+    ));
+    let warning = gateway.logged("these settings have changed, and need a restart").await;
+    assert_eq!(warning["settings"], "observability.log_content, observability.otlp_endpoint");
+    assert_eq!(warning["level"], "WARN");
+    gateway.logged("the configuration was read again").await;
+}
+
+#[tokio::test]
+async fn a_file_that_lets_nobody_in_is_not_put_in_force() {
+    let folder = Folder::with(&format!("{ASSISTANT}{KEY}"));
+    let mut gateway = Program::serve(&folder.file(), SECRET).await;
+    for text in ["", ASSISTANT] {
+        folder.write(text);
+        gateway.logged("the configuration lets nobody in").await;
+        assert_eq!(get(&gateway, "/v1/assistants").await.0, 200, "what was in force stays");
+    }
+    // A file that is being written: it is there, and holds nothing yet.
+    std::fs::write(folder.file(), "").unwrap();
+    gateway.logged("the configuration has problems: the one before stays in force").await;
+    assert_eq!(get(&gateway, "/v1/assistants").await.0, 200);
+}

@@ -4,7 +4,7 @@
 //! `SWITCHBOARD_TEST_POSTGRES` names a server on which databases may be made; without it those tests say that they were
 //! skipped.
 
-mod bed;
+pub mod bed;
 mod conversations;
 mod erasing;
 mod file;

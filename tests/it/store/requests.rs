@@ -52,7 +52,7 @@ async fn turns_wait_in_line(bed: &Bed) {
     let queued = bed.store.turn(&bed.tenant, two).await.unwrap();
     assert_eq!((queued.turn.status, queued.queued), (TurnStatus::Queued, true));
 
-    let begin = async |turn| bed.store.begin_turn(&bed.tenant, turn, None, 20).await;
+    let begin = async |turn| bed.store.begin_turn(&bed.tenant, turn, "one", None, 20).await;
     assert!(matches!(begin(two).await, Err(StoreError::Busy { running }) if running == one));
     assert!(matches!(begin(one).await, Err(StoreError::NoTurn)), "it never waited");
     bed.store.end_turn(&bed.tenant, end_one).await.unwrap();

@@ -166,9 +166,9 @@ async fn a_running_turn_shows_its_last_checkpoint(bed: &Bed) {
     assert_eq!(bed.texts(id).await, ["Hello"], "the reply is a message once it has ended");
     assert_eq!(bed.store.usage(&bed.tenant, chat::UsageRange::default()).await.unwrap()[0].turns, 1);
 
-    let unsettled = bed.store.unsettled(&["two".into()]).await.unwrap();
-    assert_eq!((unsettled.len(), unsettled[0].reply_id), (1, reply_id));
-    assert_eq!(unsettled[0].in_flight, [row(turn_id, 1, &bed.tenant, key)]);
+    let unsettled = bed.store.unsettled(&bed.tenant, turn_id).await.unwrap().unwrap();
+    assert_eq!(unsettled.stored.reply_id, reply_id);
+    assert_eq!(unsettled.in_flight, [row(turn_id, 1, &bed.tenant, key)]);
 }
 
 fn checkpoint(log: &EventLog, after: u64, reserved_seq: u64) -> Checkpoint {
@@ -264,7 +264,7 @@ async fn other_tenants_see_no_turn(bed: &Bed) {
     bed.accept(new).await.unwrap();
     let other = &bed.other;
     assert!(matches!(bed.store.turn(other, turn_id).await, Err(StoreError::NoTurn)));
-    assert!(matches!(bed.store.begin_turn(other, turn_id, None, 1).await, Err(StoreError::NoTurn)));
+    assert!(matches!(bed.store.begin_turn(other, turn_id, "one", None, 1).await, Err(StoreError::NoTurn)));
     let kept = bed.store.checkpoint(other, turn_id, "one", Checkpoint::default()).await;
     assert!(matches!(kept, Err(StoreError::NoTurn)));
     assert!(matches!(bed.store.end_turn(other, end).await, Err(StoreError::NoTurn)));
@@ -285,17 +285,16 @@ async fn what_was_left_running_is_found(bed: &Bed) {
         bed.accept(new).await.unwrap();
     }
     bed.store.accept_turn(&bed.other, theirs).await.unwrap();
-    let found = async |alive: &[&str]| -> Vec<_> {
-        let alive: Vec<String> = alive.iter().map(ToString::to_string).collect();
-        let found = bed.store.unsettled(&alive).await.unwrap();
-        found.into_iter().map(|left| (left.tenant, left.stored.turn.id)).collect()
-    };
+    let found = async |owner: Option<&str>| bed.store.open_turns(owner).await.unwrap();
     let (us, they) = (bed.tenant.clone(), bed.other.clone());
-    assert_eq!(found(&[]).await, [(us.clone(), one), (us.clone(), two), (they.clone(), three)]);
-    assert_eq!(found(&["one"]).await, [(they, three)]);
-    assert_eq!(found(&["one", "two"]).await, []);
+    assert_eq!(found(None).await, [(us.clone(), one), (us.clone(), two), (they.clone(), three)]);
+    assert_eq!(found(Some("two")).await, [(they.clone(), three)]);
+    assert_eq!(found(Some("three")).await, []);
     bed.store.end_turn(&bed.tenant, end).await.unwrap();
-    assert_eq!(found(&["two"]).await, [(us, two)]);
+    assert_eq!(found(Some("one")).await, [(us, two)]);
+    assert!(bed.store.unsettled(&bed.tenant, one).await.unwrap().is_none());
+    assert!(bed.store.unsettled(&bed.tenant, three).await.unwrap().is_none(), "another tenant's");
+    assert!(bed.store.unsettled(&they, three).await.unwrap().is_some());
 }
 
 async fn odd_text_comes_back_to_the_byte(bed: &Bed) {

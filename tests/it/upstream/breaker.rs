@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, advance};
-use upstream::{Clock, Config, Failure, Response, Upstream};
+use upstream::{Clock, Config, Failure, Hint, Response, Upstream};
 
 use super::{MINUTE, Step, answer, answer_with, bare, call, config, refused, scripted, seconds, text};
 
@@ -207,4 +207,68 @@ async fn a_call_that_is_not_let_through_again_tells_why_it_failed() {
     assert_eq!(refused(once(&upstream).await), 503);
     assert_eq!((upstream.status().breaker, sent.count()), ("open", 2));
     retry_after(once(&upstream).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_learnt_is_told_once_and_what_is_hinted_is_not() {
+    let (upstream, _) = scripted(single(), |number| match number {
+        0..10 => answer(500, "no"),
+        10 => answer(200, "hello"),
+        _ => bare(429, &[("retry-after", "7")]),
+    });
+    let (told, mut hints) = tokio::sync::mpsc::unbounded_channel();
+    upstream.on_hint(move |hint| told.send(hint).unwrap());
+    for _ in 0..10 {
+        assert!(hints.try_recv().is_err());
+        refused(once(&upstream).await);
+    }
+    assert_eq!(hints.try_recv().unwrap(), Hint::Failing(seconds(15)));
+    advance(seconds(15)).await;
+    text(once(&upstream).await.unwrap()).await;
+    refused(once(&upstream).await);
+    assert_eq!(hints.try_recv().unwrap(), Hint::Paused(seconds(7)));
+    upstream.hint(Hint::Paused(seconds(30)));
+    upstream.hint(Hint::Failing(seconds(30)));
+    assert!(hints.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_of_failures_refuses_nobody_and_opens_at_the_first_failure_of_ones_own() {
+    let (upstream, sent) = scripted(single(), |number| match number {
+        0..3 | 5 => answer(200, "hello"),
+        _ => answer(500, "no"),
+    });
+    // One that works here: others had bad luck.
+    upstream.hint(Hint::Failing(seconds(15)));
+    assert_eq!(upstream.status().breaker, "closed");
+    for _ in 0..3 {
+        text(once(&upstream).await.unwrap()).await;
+    }
+    refused(once(&upstream).await);
+    assert_eq!(upstream.status().breaker, "closed", "a success has taken the suspicion away");
+    // One that fails here, too.
+    upstream.hint(Hint::Failing(seconds(15)));
+    refused(once(&upstream).await);
+    assert_eq!((upstream.status().breaker, sent.count()), ("open", 5));
+    advance(seconds(15)).await;
+    text(once(&upstream).await.unwrap()).await;
+    // A hint that nobody had a use for lapses, however long it claims to hold.
+    upstream.hint(Hint::Failing(seconds(3600)));
+    advance(seconds(15)).await;
+    refused(once(&upstream).await);
+    assert_eq!(upstream.status().breaker, "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_of_a_pause_is_waited_for_and_is_no_failure() {
+    let (upstream, sent) = scripted(config(), |_| answer(200, "hello"));
+    upstream.hint(Hint::Paused(seconds(4)));
+    let begun = Instant::now();
+    assert_eq!(upstream.closed_for(), None, "it is no less healthy for that");
+    text(once(&upstream).await.unwrap()).await;
+    assert_eq!((begun.elapsed(), sent.count()), (seconds(4), 1));
+    // Nobody can have it shut for an hour.
+    upstream.hint(Hint::Paused(seconds(3600)));
+    advance(seconds(60)).await;
+    text(once(&upstream).await.unwrap()).await;
 }

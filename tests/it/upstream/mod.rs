@@ -1,5 +1,6 @@
 //! The way out: clocks, retries and the breaker with time paused over a scripted client; what connections do over real sockets.
 
+mod again;
 mod breaker;
 mod clocks;
 mod permit;

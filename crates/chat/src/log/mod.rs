@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Content, EventRef, Part, Progress, Source, Turn};
+use crate::{Content, EventRef, Frame, Part, Progress, Source, Turn};
 
 /// A stored log that cannot be read: the store was damaged or written by a newer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,21 +57,12 @@ enum Stored {
 }
 
 /// A part of a log, for the store.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogSlice {
     /// The text that its deltas and replacements carry, in order.
     pub text: String,
     /// The events' order, lengths and the rest, as JSON.
     pub marks: String,
-}
-
-/// What a provider sent for the OpenAI dialect, as it came.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// Which of the turn's calls gave it: 0, 1, 2 … in the order in which they were begun.
-    pub call: u32,
-    /// It: JSON, as it came.
-    pub json: Arc<str>,
 }
 
 /// The events of one turn so far.
@@ -305,10 +296,22 @@ impl EventLog {
     /// What a store needs to have the events numbered above `after`, and nothing else, once more.
     #[must_use]
     pub fn slice_after(&self, after: u64) -> LogSlice {
+        self.slice_up_to(after, usize::MAX).0
+    }
+
+    /// The same of as many events as have so many bytes of text together, at least one: with the number of the last of them (`after`
+    /// when there is none).
+    #[must_use]
+    pub fn slice_up_to(&self, after: u64, text_bytes: usize) -> (LogSlice, u64) {
         let first = self.index_above(after);
+        let mut last = after;
         let mut slice = LogSlice::default();
         let mut stored = Vec::with_capacity(self.marks.len().saturating_sub(first));
         for (index, mark) in self.marks.iter().enumerate().skip(first) {
+            if slice.text.len() >= text_bytes.max(1) {
+                break;
+            }
+            last = self.seq_at(index);
             if let Some((_, seq)) = self.jump.filter(|(at, _)| *at == index) {
                 stored.push(Stored::Mark(StoredMark::Jump(seq)));
             }
@@ -331,7 +334,7 @@ impl EventLog {
         }
         // Serialising plain data into a string cannot fail.
         slice.marks = serde_json::to_string(&stored).unwrap_or_default();
-        slice
+        (slice, last)
     }
 
     /// The whole log and the end behind it, for the store: written before any reader is told of the end.
@@ -362,31 +365,71 @@ impl EventLog {
         let mut log = Self::default();
         for (text, marks) in slices {
             let stored: Vec<Stored> = serde_json::from_str(marks).map_err(|_| LogError)?;
-            let mut rest = text;
-            let mut take = |length: u32| -> Result<&str, LogError> {
-                let (piece, after) = rest.split_at_checked(length as usize).ok_or(LogError)?;
-                rest = after;
-                Ok(piece)
-            };
-            for mark in stored {
-                match mark {
-                    Stored::Delta(length) => log.delta(take(length)?),
-                    Stored::Mark(StoredMark::Replaced(length)) => log.replace(take(length)?),
-                    Stored::Mark(StoredMark::Progress(progress)) => log.progress(progress),
-                    Stored::Mark(StoredMark::Sources(sources)) => {
-                        let sources = Arc::new(sources);
-                        log.sources = Some(Arc::clone(&sources));
-                        log.marks.push(Mark::Sources(sources));
-                    }
-                    Stored::Mark(StoredMark::Citation(ids)) => log.cite(ids),
-                    Stored::Mark(StoredMark::ToolCall(call)) => log.tool_call(call),
-                    Stored::Mark(StoredMark::Jump(seq)) => log.jump = Some((log.marks.len(), seq)),
-                    Stored::Mark(StoredMark::Started) => log.marks.push(Mark::Started(Arc::clone(started))),
-                    Stored::Mark(StoredMark::Ended) => log.end(Arc::clone(ended.ok_or(LogError)?)),
-                }
-            }
+            log.take(text, stored, 0, started, ended)?;
         }
         Ok(log)
+    }
+
+    /// Appends what a slice of a running turn has beyond this log's end; `last` is the number of the slice's last event, and `ended`
+    /// the turn as that shows it. False when events between the two are missing: then nothing is appended.
+    ///
+    /// # Errors
+    /// The slice cannot be read.
+    pub fn extend(
+        &mut self,
+        slice: &LogSlice,
+        last: u64,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<bool, LogError> {
+        let stored: Vec<Stored> = serde_json::from_str(&slice.marks).map_err(|_| LogError)?;
+        let before = last.checked_sub(stored.len() as u64).ok_or(LogError)?;
+        let Some(known) = self.last_seq().checked_sub(before) else { return Ok(false) };
+        let known = usize::try_from(known).map_err(|_| LogError)?;
+        if known < stored.len() {
+            self.take(&slice.text, stored, known, started, ended)?;
+        }
+        Ok(true)
+    }
+
+    /// Appends stored marks but for the first `known` ones.
+    fn take(
+        &mut self,
+        text: &str,
+        stored: Vec<Stored>,
+        known: usize,
+        started: &Arc<Turn>,
+        ended: Option<&Arc<Turn>>,
+    ) -> Result<(), LogError> {
+        let mut rest = text;
+        let mut take = |length: u32| -> Result<&str, LogError> {
+            let (piece, after) = rest.split_at_checked(length as usize).ok_or(LogError)?;
+            rest = after;
+            Ok(piece)
+        };
+        for (index, mark) in stored.into_iter().enumerate() {
+            let is_known = index < known;
+            match mark {
+                Stored::Delta(length) | Stored::Mark(StoredMark::Replaced(length)) if is_known => {
+                    take(length)?;
+                }
+                Stored::Mark(_) if is_known => {}
+                Stored::Delta(length) => self.delta(take(length)?),
+                Stored::Mark(StoredMark::Replaced(length)) => self.replace(take(length)?),
+                Stored::Mark(StoredMark::Progress(progress)) => self.progress(progress),
+                Stored::Mark(StoredMark::Sources(sources)) => {
+                    let sources = Arc::new(sources);
+                    self.sources = Some(Arc::clone(&sources));
+                    self.marks.push(Mark::Sources(sources));
+                }
+                Stored::Mark(StoredMark::Citation(ids)) => self.cite(ids),
+                Stored::Mark(StoredMark::ToolCall(call)) => self.tool_call(call),
+                Stored::Mark(StoredMark::Jump(seq)) => self.jump = Some((self.marks.len(), seq)),
+                Stored::Mark(StoredMark::Started) => self.marks.push(Mark::Started(Arc::clone(started))),
+                Stored::Mark(StoredMark::Ended) => self.end(Arc::clone(ended.ok_or(LogError)?)),
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, text: &str) -> Option<(u32, u32)> {

@@ -130,6 +130,57 @@ fn the_end_can_be_stored_before_it_is_told() {
 }
 
 #[test]
+fn a_log_that_is_fed_by_slices_is_the_same() {
+    let (mut whole, started) = sample();
+    whole.end(ended(&whole, &started));
+    let end = whole.ended().map(Arc::clone);
+    let last = whole.last_seq();
+    for step in 1..=last {
+        let mut fed = EventLog::started(Arc::clone(&started));
+        let mut grown = EventLog::default();
+        for (_, event) in events(&whole, 0) {
+            match event {
+                crate::Event::Started(turn) => grown = EventLog::started(Arc::new(*turn)),
+                crate::Event::Progress(step) => grown.progress(step),
+                crate::Event::Sources(sources) => grown.set_sources(sources),
+                crate::Event::Delta(text) => grown.delta(&text),
+                crate::Event::Citation(ids) => grown.cite(ids),
+                crate::Event::Replaced(text) => grown.replace(&text),
+                crate::Event::Ended(turn) => grown.end(Arc::new(*turn)),
+            }
+            // Every slice begins some events before what is known, and some do not come at all.
+            let at = grown.last_seq();
+            if at % step == 0 || at == last {
+                let slice = grown.slice_after(at.saturating_sub(step + 1));
+                assert_eq!(fed.extend(&slice, at, &started, end.as_ref()), Ok(true));
+                assert_eq!(fed.extend(&slice, at, &started, end.as_ref()), Ok(true), "twice is once");
+            }
+        }
+        assert_eq!(events(&fed, 0), events(&whole, 0), "in steps of {step}");
+    }
+    // As long pieces as may be: at least one event each, and all of them in the end.
+    for bytes in [0, 5, 1000] {
+        let (mut fed, mut after) = (EventLog::started(Arc::clone(&started)), 0);
+        while after < last {
+            let (slice, upto) = whole.slice_up_to(after, bytes);
+            assert!(upto > after && (bytes < 1000 || upto == last));
+            assert_eq!(fed.extend(&slice, upto, &started, end.as_ref()), Ok(true));
+            after = upto;
+        }
+        assert_eq!(events(&fed, 0), events(&whole, 0));
+        assert_eq!(whole.slice_up_to(last, bytes).1, last);
+    }
+    let mut fed = EventLog::started(Arc::clone(&started));
+    assert_eq!(
+        fed.extend(&whole.slice_after(3), last, &started, end.as_ref()),
+        Ok(false),
+        "events are missing"
+    );
+    assert_eq!(fed.last_seq(), 1);
+    assert!(fed.extend(&LogSlice { text: String::new(), marks: "[7]".into() }, 2, &started, None).is_err());
+}
+
+#[test]
 fn frames_are_forgotten_but_for_the_last() {
     let mut log = EventLog::default();
     let frame = |number: u32| Frame { call: number, json: "{}".into() };

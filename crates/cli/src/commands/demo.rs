@@ -60,7 +60,7 @@ const ASSISTANTS: [Assistant; 5] = [
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Where to listen; port 8080 of this machine when left out, or one that is free.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", env = "SWITCHBOARD_LISTEN")]
     listen: Option<SocketAddr>,
     /// How fast the simulated assistants speak.
     #[arg(long, value_enum, default_value = "human")]

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ConfigFile;
 use crate::config::{self, Config};
-use crate::{output, wiring};
+use crate::{logging, output, wiring};
 
 /// How long writes have to become durable before the command gives up.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
@@ -127,6 +127,7 @@ impl Create {
             limits: serde_json::to_string(&Limits::default())?,
         };
         let record = with_store(&config, async |store| store.create_key(key, now).await).await?;
+        audit(&config, "keys create", &record);
         output::note(&format!("Key {} ({}). Its secret is shown this once:", record.id, record.key.name));
         output::line(secret.expose_secret());
         Ok(ExitCode::SUCCESS)
@@ -187,6 +188,7 @@ impl Revoke {
         let id = self.id;
         match with_store(&config, async |store| store.revoke_key(id, Timestamp::now()).await).await {
             Ok(record) => {
+                audit(&config, "keys revoke", &record);
                 output::line(&format!("revoked {} ({})", record.id, record.key.name));
                 Ok(ExitCode::SUCCESS)
             }
@@ -198,6 +200,19 @@ impl Revoke {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What an admin did is a line of the log here as it is at the gateway: standard error is collected together.
+fn audit(config: &Config, action: &str, record: &KeyRecord) {
+    logging::start_log(&config.observability, None);
+    tracing::info!(target: "audit", {
+        action,
+        by = "command line",
+        outcome = "done",
+        key.id = %record.id,
+        key.name = record.key.name,
+        tenant = %record.key.tenant,
+    }, "an admin changed something");
 }
 
 /// Opens the configuration's store for one call, and closes it once what was written is durable.

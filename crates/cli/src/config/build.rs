@@ -23,6 +23,8 @@ use super::values::{self, Entry, Value, Values};
 pub struct Built {
     /// The provider.
     pub entry: Arc<ProviderEntry>,
+    /// Its way out.
+    pub upstream: Upstream,
     /// A hash of everything that it was made from: the same again makes the same provider.
     fingerprint: [u8; 32],
 }
@@ -137,7 +139,7 @@ fn one(
             return None;
         }
     };
-    match providers::build(kind.name, provider.rest.clone(), upstream, context.clone()) {
+    match providers::build(kind.name, provider.rest.clone(), upstream.clone(), context.clone()) {
         Ok(built) => Some(Built {
             entry: Arc::new(ProviderEntry {
                 name: parsed,
@@ -149,6 +151,7 @@ fn one(
                     hedge_after: provider.some_duration("hedge_after"),
                 },
             }),
+            upstream,
             fingerprint,
         }),
         Err(error) => {

@@ -27,7 +27,7 @@ pub(super) fn config(values: &mut Values, reader: &mut Reader<'_>, before: &[Bui
 
     let (server, mut files) = server(table("server"), problems);
     let storage = storage(table("storage"));
-    let cluster = values.table("cluster").and_then(|cluster| cluster.secret("redis").cloned());
+    let cluster = values.table("cluster").and_then(|table| cluster_of(table, problems));
     if let Some(cluster) = values.table("cluster")
         && !storage.url.expose_secret().starts_with("postgres")
     {
@@ -70,6 +70,19 @@ pub(super) fn config(values: &mut Values, reader: &mut Reader<'_>, before: &[Bui
         files,
         printed: String::new(),
     })
+}
+
+fn cluster_of(table: &Values, problems: &mut Collector) -> Option<cluster::Config> {
+    let mut config = cluster::Config::new(table.secret("redis")?.clone());
+    config.ca_file = table.some_text("ca_file").map(PathBuf::from);
+    if let Err(error) = config.check() {
+        let key = match error {
+            cluster::OpenError::Url => "redis",
+            cluster::OpenError::Authorities(_) | cluster::OpenError::NoAuthority => "ca_file",
+        };
+        problems.add(table.at.as_ref(), format!("cluster.{key}"), error.to_string());
+    }
+    Some(config)
 }
 
 fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<Seen>) {
@@ -119,7 +132,19 @@ fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<See
             }
             files.push(Seen::now(&file));
         }
-        config.tls = Some(Tls { certificate: tls.text("certificate").into(), key: tls.text("key").into() });
+        let pair = Tls { certificate: tls.text("certificate").into(), key: tls.text("key").into() };
+        // What cannot be read has been told.
+        let read = ["certificate", "key"].iter().all(|name| std::fs::File::open(tls.text(name)).is_ok());
+        if let Err(problem) = pair.check()
+            && read
+        {
+            problems.add(
+                tls.at("certificate"),
+                tls.path("certificate"),
+                format!("cannot be used: {problem}"),
+            );
+        }
+        config.tls = Some(pair);
     }
     (config, files)
 }

@@ -14,6 +14,7 @@ mod quantity;
 mod read;
 mod reference;
 mod schema;
+mod seen;
 mod values;
 
 use std::net::SocketAddr;
@@ -24,7 +25,6 @@ use std::time::Duration;
 use engine::{Catalog, ProviderEntry, Settings};
 use secrecy::SecretString;
 use server::KeySpec;
-use sha2::{Digest as _, Sha256};
 
 pub use build::Built;
 pub use interpolate::{Environment, Process};
@@ -32,6 +32,7 @@ pub use json_schema::json_schema;
 pub use problem::{Invalid, Problem};
 pub(crate) use quantity::duration;
 pub use reference::reference;
+pub use seen::Seen;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "config/switchboard.toml";
@@ -46,7 +47,7 @@ pub struct Config {
     /// Where conversations are kept.
     pub storage: Storage,
     /// The Redis of a cluster.
-    pub cluster: Option<SecretString>,
+    pub cluster: Option<cluster::Config>,
     /// How turns are run.
     pub turns: Settings,
     /// Assistants and providers.
@@ -61,28 +62,6 @@ pub struct Config {
     pub files: Vec<Seen>,
     /// The file with its defaults filled in and its secrets blotted out.
     pub printed: String,
-}
-
-/// A file, and what it held when it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Which file.
-    pub path: PathBuf,
-    /// A hash of what it held.
-    hash: [u8; 32],
-}
-
-impl Seen {
-    /// A file that held this.
-    fn holding(path: &Path, content: &[u8]) -> Self {
-        Self { path: path.to_owned(), hash: Sha256::digest(content).into() }
-    }
-
-    /// A file as it is now; one that cannot be read holds nothing.
-    #[must_use]
-    pub fn now(path: &Path) -> Self {
-        Self::holding(path, &std::fs::read(path).unwrap_or_default())
-    }
 }
 
 /// How the process leaves.

@@ -200,12 +200,20 @@ static STORAGE: Section = section(
 
 static CLUSTER: Section = section(
     "Several gateways as one. Leave it out for a single one. Needs a PostgreSQL store.",
-    &[key(
-        "redis",
-        Url(&["redis", "rediss"]),
-        Required("\"redis://127.0.0.1:6379\""),
-        "Shared limits, live events and hints of the breakers. If it is gone the gateways work on with limits of their own.",
-    )],
+    &[
+        key(
+            "redis",
+            Url(&["redis", "rediss"]),
+            Required("\"redis://127.0.0.1:6379\""),
+            "Shared limits, live events and hints of the breakers. If it is gone the gateways work on with limits of their own.",
+        ),
+        key(
+            "ca_file",
+            Text,
+            Is("\"\""),
+            "A PEM file of the authorities that vouch for a `rediss` server, in place of the system's.",
+        ),
+    ],
 );
 
 static TURNS: Section = section(

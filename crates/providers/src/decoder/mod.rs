@@ -1,16 +1,14 @@
 //! What a provider's decoder is, and the driver that makes a stream of pieces from an answer.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
-use futures_util::{Stream, StreamExt};
-use tokio::time::Sleep;
-use upstream::{Body, Response};
+use futures_util::{StreamExt, stream};
+use upstream::{Body, Response, Verdict};
 
+use crate::again::Again;
 use crate::failure::Judge;
 use crate::health::Health;
 use crate::shape::{Item, Shape};
@@ -64,6 +62,8 @@ pub(crate) struct Driver {
     pub(crate) bytes_max: usize,
     /// The provider's id of the call, where its headers had one: named in errors.
     pub(crate) request_id: Option<String>,
+    /// How the call is made again while nothing of its answer counts.
+    pub(crate) again: Option<Again>,
 }
 
 impl Driver {
@@ -78,10 +78,13 @@ impl Driver {
             queue: first.into_iter().map(Ok).collect(),
             pieces: Vec::new(),
             step: Step::Open,
-            grace: None,
+            failed: None,
             driver: self,
         };
-        Box::pin(run)
+        // Boxed: it is moved for every piece.
+        stream::unfold(Box::new(run), |mut run| async move { run.next().await.map(|piece| (piece, run)) })
+            .fuse()
+            .boxed()
     }
 }
 
@@ -123,51 +126,65 @@ struct Run {
     /// Empty: what an item becomes, kept so that not every item makes room for it.
     pieces: Vec<Piece>,
     step: Step,
-    /// How long what may follow a whole reply is still waited for.
-    grace: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stream for Run {
-    type Item = Result<Piece, ProviderError>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        loop {
-            if let Some(piece) = this.queue.pop_front() {
-                return Poll::Ready(Some(piece));
-            }
-            let Some(body) = &mut this.body else { return Poll::Ready(None) };
-            let next = match body.poll_next_unpin(context) {
-                Poll::Ready(next) => {
-                    this.grace = None;
-                    next
-                }
-                Poll::Pending if this.step == Step::Whole => {
-                    // A provider that has said all may forget to hang up: its reply does not become a failure for it.
-                    let grace = this.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
-                    ready!(grace.as_mut().poll(context));
-                    this.end(Ok(()));
-                    continue;
-                }
-                Poll::Pending => return Poll::Pending,
-            };
-            match next {
-                Some(Ok(bytes)) => {
-                    this.shape.push(&bytes);
-                    this.items();
-                }
-                None => {
-                    this.shape.finish();
-                    this.items();
-                    this.clean_end();
-                }
-                Some(Err(failure)) => this.end(Err(this.driver.judge.transport(failure))),
-            }
-        }
-    }
+    /// How the answer failed, until it is known whether the call is made again.
+    failed: Option<ProviderError>,
 }
 
 impl Run {
+    async fn next(&mut self) -> Option<Result<Piece, ProviderError>> {
+        loop {
+            if let Some(piece) = self.queue.pop_front() {
+                return Some(piece);
+            }
+            if let Some(error) = self.failed.take() {
+                self.lost(error).await;
+                continue;
+            }
+            let body = self.body.as_mut()?;
+            let next = if self.step == Step::Whole {
+                // A provider that has said all may forget to hang up: its reply does not become a failure for it.
+                tokio::time::timeout(GRACE, body.next()).await.ok()
+            } else {
+                Some(body.next().await)
+            };
+            match next {
+                Some(Some(Ok(bytes))) => {
+                    self.shape.push(&bytes);
+                    self.items();
+                }
+                Some(None) => {
+                    self.shape.finish();
+                    self.items();
+                    self.clean_end();
+                }
+                Some(Some(Err(failure))) => self.end(Err(self.driver.judge.transport(failure))),
+                None => self.end(Ok(())),
+            }
+        }
+    }
+
+    /// The answer came to nothing: the call is made again, or that is the end.
+    async fn lost(&mut self, error: ProviderError) {
+        self.driver.health.failed(&error);
+        let Some(mut again) = self.driver.again.take() else { return self.queue.push_back(Err(error)) };
+        match again.ask(&error).await {
+            None => self.queue.push_back(Err(error)),
+            Some(Err(error)) => self.queue.push_back(Err(error)),
+            Some(Ok(response)) => {
+                self.shape = Shape::new(&response.headers, self.driver.bytes_max);
+                self.status = response.status.as_u16();
+                self.decoder = again.decoder(&response.headers);
+                self.seen = Seen::default();
+                self.step = Step::Open;
+                let (request_id, first) = again.first(&response.headers);
+                self.driver.request_id = request_id;
+                self.queue.extend(first.into_iter().map(Ok));
+                self.body = Some(response.body);
+                self.driver.again = Some(again);
+            }
+        }
+    }
+
     /// Takes in all items that are complete.
     fn items(&mut self) {
         while self.body.is_some() {
@@ -205,6 +222,10 @@ impl Run {
     fn take(&mut self, pieces: &mut Vec<Piece>, step: Result<Step, ProviderError>) {
         for piece in pieces.drain(..) {
             self.seen.piece(&piece);
+            // What was given so cannot be taken back, and the call is as good as answered.
+            if self.driver.again.is_some() && counts(&piece) {
+                self.driver.again = None;
+            }
             self.queue.push_back(Ok(piece));
         }
         match step {
@@ -220,9 +241,7 @@ impl Run {
 
     /// Ends the stream: once. What goes wrong after a whole reply takes nothing from it.
     fn end(&mut self, outcome: Result<(), ProviderError>) {
-        if self.body.take().is_none() {
-            return;
-        }
+        let Some(body) = self.body.take() else { return };
         let outcome = match outcome {
             Err(error) if self.step == Step::Open => Err(error),
             _ if self.seen.words || self.seen.tool_call => Ok(Piece::End(self.decoder.finish_reason())),
@@ -232,6 +251,8 @@ impl Run {
                 _ => Failure::Empty.into(),
             }),
         };
+        // The breaker cannot know otherwise: a reply is often whole before its body has ended, and a failure in it is its words.
+        body.found(outcome.as_ref().err().map_or(Verdict::Fine, Judge::verdict));
         let outcome = outcome.map_err(|mut error: ProviderError| {
             error.status = error.status.or(Some(self.status));
             error.request_id = error
@@ -245,11 +266,29 @@ impl Run {
             }
             error
         });
-        match &outcome {
-            Ok(_) => self.driver.health.well(),
-            Err(error) => self.driver.health.failed(error),
+        match outcome {
+            Ok(end) => {
+                self.driver.health.well();
+                self.queue.push_back(Ok(end));
+            }
+            Err(error) => self.failed = Some(error),
         }
-        self.queue.push_back(outcome);
+    }
+}
+
+/// Whether readers have something of the answer itself with this piece.
+fn counts(piece: &Piece) -> bool {
+    match piece {
+        Piece::Text(text) => !text.is_empty(),
+        Piece::Extension(json) => chat::Frame::says_something(json),
+        Piece::Replace(_) | Piece::Citation(_) | Piece::ToolCall(_) | Piece::End(_) => true,
+        Piece::Sources(_)
+        | Piece::Progress(_)
+        | Piece::Emulated(_)
+        | Piece::Model(_)
+        | Piece::Upstream(_)
+        | Piece::Thread(_)
+        | Piece::Usage(_) => false,
     }
 }
 

@@ -43,11 +43,12 @@ async fn read(clean_end: Step, body: Vec<Result<&'static str, upstream::Failure>
         stream: true,
         bytes_max: 1000,
         request_id: None,
+        again: None,
     };
     let body =
         stream::iter(body.into_iter().map(|piece| piece.map(|text| Bytes::from_static(text.as_bytes()))));
     let body = if hangs { Body::new(body.chain(stream::pending())) } else { Body::new(body) };
-    let response = Response { status: StatusCode::OK, headers: HeaderMap::new(), body };
+    let response = Response::new(StatusCode::OK, HeaderMap::new(), body);
     let mut stream = driver.run(response, vec![], Box::new(Plain { clean_end }));
     let mut shown = Vec::new();
     while let Some(piece) = stream.next().await {

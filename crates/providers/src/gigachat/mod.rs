@@ -23,6 +23,7 @@ use chat::{
     Capabilities, Injection, Memory, Offer, Piece, PieceStream, Probe, Provider, ProviderError,
     ProviderStatus, Request, UpstreamIds,
 };
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use upstream::{Repeat, Upstream};
@@ -114,10 +115,6 @@ impl Provider for Gigachat {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let conversation = thread.unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -126,12 +123,12 @@ impl Provider for Gigachat {
             conversation_id: Some(conversation),
             ..UpstreamIds::default()
         }));
+        let (judge, text_mode) = (self.link.judge().clone(), self.config.text_mode);
         let path = self.config.answer_path.clone();
-        let decode = Decode::new(self.link.judge().clone(), path, self.config.text_mode);
-        self.link
-            .answer(&request, outgoing, Repeat::Harmless, first, |_| Box::new(decode))
-            .await
-            .map_err(hint)
+        let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
+            Box::new(Decode::new(judge.clone(), path.clone(), text_mode))
+        };
+        self.link.answer(&request, outgoing, Repeat::Harmless, first, decoder).await.map_err(hint)
     }
 
     async fn inject(&self, injection: Injection) -> Result<(), ProviderError> {

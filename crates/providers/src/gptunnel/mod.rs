@@ -126,13 +126,8 @@ impl Provider for Gptunnel {
         Some(Uuid::new_v4().to_string())
     }
 
-    /// Never: each call is billed and remembered.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()
-    }
-
-    fn repeatable(&self, _request: &Request) -> bool {
-        false
     }
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
@@ -146,8 +141,9 @@ impl Provider for Gptunnel {
         let outgoing = Outgoing { headers: self.headers(), ..call.outgoing };
         let (judge, text_mode) = (self.link.judge().clone(), self.config.text_mode);
         let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
-            Box::new(decode::Answer::new(judge, text_mode))
+            Box::new(decode::Answer::new(judge.clone(), text_mode))
         };
+        // Each call is billed and remembered.
         self.link.answer(&request, outgoing, Repeat::Harmless, first, decoder).await
     }
 

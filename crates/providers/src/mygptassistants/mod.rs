@@ -22,6 +22,7 @@ use chat::{
     Capabilities, Failure, Memory, Offer, PieceStream, Provider, ProviderError, ProviderStatus, Request,
     Timestamp, UpstreamMessage, UpstreamPage,
 };
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use upstream::{Repeat, Upstream};
@@ -130,19 +131,13 @@ impl Provider for MyGptAssistants {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, _: &Request) -> bool {
-        false
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let (outgoing, first) = encode::question(&self.config, &request)?;
         let (judge, mode) = (self.link.judge().clone(), self.config.text_mode);
-        self.link
-            .answer(&request, outgoing, Repeat::Harmless, first, |_| {
-                Box::new(decode::Decode::new(judge, mode))
-            })
-            .await
-            .map_err(hint)
+        let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
+            Box::new(decode::Decode::new(judge.clone(), mode))
+        };
+        self.link.answer(&request, outgoing, Repeat::Harmless, first, decoder).await.map_err(hint)
     }
 
     async fn history(

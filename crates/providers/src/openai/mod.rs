@@ -120,13 +120,8 @@ impl Provider for Openai {
         false
     }
 
-    /// Always: nothing is remembered there.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()
-    }
-
-    fn repeatable(&self, _request: &Request) -> bool {
-        true
     }
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
@@ -134,8 +129,9 @@ impl Provider for Openai {
         let outgoing = Outgoing { headers: self.headers(), ..outgoing };
         let (judge, text_mode, stream) = (self.link.judge().clone(), self.config.text_mode, request.stream);
         let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
-            Box::new(decode::Answer::new(judge, text_mode, stream, passed_through))
+            Box::new(decode::Answer::new(judge.clone(), text_mode, stream, passed_through))
         };
+        // Nothing is remembered there: there is no effect to repeat.
         self.link.answer(&request, outgoing, Repeat::Always, Vec::new(), decoder).await
     }
 

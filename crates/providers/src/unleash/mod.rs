@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chat::{Capabilities, Memory, Offer, PieceStream, Provider, ProviderError, ProviderStatus, Request};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use upstream::{Repeat, Upstream};
@@ -155,25 +156,25 @@ impl Provider for Unleash {
         self.config.account == Some(Account::User)
     }
 
-    /// A replay leaves nothing behind that another call would meet; a thread does.
     fn closed_for(&self) -> Option<std::time::Duration> {
         self.link.closed_for()
     }
 
-    fn repeatable(&self, request: &Request) -> bool {
-        self.config.history_mode == HistoryMode::Replay || request.thread.is_none()
-    }
-
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let outgoing = encode::question(&self.config, &request)?;
-        let repeat = if self.repeatable(&request) { Repeat::Always } else { Repeat::Harmless };
+        // A replay leaves nothing behind that another call would meet; a thread does.
+        let is_replay = self.config.history_mode == HistoryMode::Replay || request.thread.is_none();
+        let repeat = if is_replay { Repeat::Always } else { Repeat::Harmless };
         let threads = match self.config.history_mode {
             HistoryMode::Replay => Threads::Named,
             HistoryMode::Thread => Threads::Kept,
         };
-        let transcript = Transcript::new(self.config.text_mode, u64::from(self.config.first_index));
-        let decode = Decode::new(self.link.judge().clone(), transcript, threads);
-        self.link.answer(&request, outgoing, repeat, Vec::new(), |_| Box::new(decode)).await
+        let (judge, text_mode) = (self.link.judge().clone(), self.config.text_mode);
+        let first_index = u64::from(self.config.first_index);
+        let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
+            Box::new(Decode::new(judge.clone(), Transcript::new(text_mode, first_index), threads))
+        };
+        self.link.answer(&request, outgoing, repeat, Vec::new(), decoder).await
     }
 
     fn status(&self) -> ProviderStatus {

@@ -24,10 +24,11 @@ impl<'de> Deserialize<'de> for AtMost {
                 Ok(AtMost(u32::try_from(number).unwrap_or(u32::MAX)))
             }
 
-            /// So come whole numbers of more than 64 bits.
+            /// So come whole numbers of more than 64 bits, and those that are written as `5.0`.
             fn visit_f64<E: Error>(self, number: f64) -> Result<AtMost, E> {
-                if number >= 2_f64.powi(64) {
-                    Ok(AtMost(u32::MAX))
+                if number >= 0.0 && number.fract() == 0.0 {
+                    // A float that is too large for an integer becomes the largest one.
+                    Ok(AtMost(number as u32))
                 } else {
                     Err(E::invalid_value(Unexpected::Float(number), &self))
                 }

@@ -1,23 +1,24 @@
-//! How much a key may use: requests per minute, turns at once, budgets. Counted in this process.
+//! How much a key may use: requests per minute, turns at once, budgets. Counted in this process, or, by `shared`, with other gateways;
+//! while those cannot be reached, in this process again.
 //!
 //! A budget is what the ledger says was spent, read once per span and carried on from there, and what is set aside for running
 //! turns. A turn is admitted while both together leave room for its reserve, so an overrun is bounded by what running turns cost
 //! beyond theirs.
 
+mod rate;
+mod shared;
 mod standing;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use chat::{ErrorCode, KeyId, Lease, LedgerRow, Maintenance, Timestamp, TurnError, UsageSumOfKey};
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use chat::{
+    Admission, ErrorCode, KeyId, Lease, LedgerRow, Maintenance, SharedLimits, Timestamp, TurnError,
+    UsageSumOfKey,
+};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 
@@ -25,10 +26,17 @@ use crate::error::ApiError;
 use crate::keys::Key;
 use crate::{Budget, Limits, Per, Reserve, metrics};
 
+pub(crate) use rate::Rate;
 pub(crate) use standing::Standing;
+
+use rate::Requests;
+use shared::{Known, Share};
 
 /// What was read of the ledger is read again after so long, if nothing of the key runs.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
+
+/// A ledger that takes longer is gone on without.
+const LEDGER_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 3600;
@@ -39,18 +47,8 @@ pub(crate) struct Counters {
     /// Keys are made by operators: there are as many entries as keys that were used.
     keys: Mutex<HashMap<KeyId, Arc<Counter>>>,
     maintenance: Arc<dyn Maintenance>,
-}
-
-/// How a request stands to its key's rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) per_minute: u32,
-    /// Requests that could be made now.
-    pub(crate) remaining: u32,
-    /// Seconds until all of the burst could be.
-    pub(crate) reset: u64,
-    /// The request is one too many: seconds until it would not be.
-    pub(crate) wait: Option<u64>,
+    /// Whom to ask first, where there are other gateways.
+    shared: OnceLock<Arc<dyn SharedLimits>>,
 }
 
 /// What a key may still spend.
@@ -65,8 +63,6 @@ pub(crate) struct Left {
     pub(crate) amount: f64,
 }
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
-
 #[derive(Debug)]
 struct Counter {
     name: Arc<str>,
@@ -74,21 +70,16 @@ struct Counter {
     turns: Mutex<Turns>,
 }
 
+/// The limits of a key, and its requests by them.
 #[derive(Debug)]
 struct Settings {
     limits: Limits,
-    limiter: Option<Limiter>,
+    requests: Option<Requests>,
 }
 
 impl Settings {
     fn new(limits: Limits) -> Self {
-        let limiter = limits.requests_per_minute.and_then(NonZeroU32::new).map(|per_minute| {
-            let burst = limits.burst.unwrap_or(per_minute.get() / 10);
-            let quota =
-                Quota::per_minute(per_minute).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
-            RateLimiter::direct(quota).with_middleware::<StateInformationMiddleware>()
-        });
-        Self { limits, limiter }
+        Self { requests: Requests::of(&limits), limits }
     }
 }
 
@@ -102,6 +93,8 @@ struct Turns {
     /// Counts settled turns: what was read of the ledger meanwhile may or may not have them.
     settled: u64,
     settled_at: Option<Instant>,
+    /// What all gateways together have taken, as it was last told. None while this gateway counts alone.
+    known: Option<Known>,
 }
 
 /// Tokens, and money by currency.
@@ -187,6 +180,22 @@ impl Turns {
         )
     }
 
+    /// The limits that have no room for one more turn, by what is known here.
+    fn hits(&mut self, limits: &Limits, now: Timestamp) -> [Option<Hit>; 2] {
+        self.known = None;
+        let turns = limits.concurrent_turns.is_some_and(|most| self.running >= most);
+        let full =
+            limits.budgets.iter().filter(|one| self.is_full(one, limits.reserve, &since(one.per, now)));
+        // The one that ends last, where several are used up: before that no turn is admitted.
+        let budget = full.max_by_key(|one| end_of(one.per, now));
+        [turns.then_some(Hit::Turns), budget.map(|budget| Hit::Budget(budget.per))]
+    }
+
+    /// All gateways together have taken this. What was read of the ledger is too old once this gateway counts alone again.
+    fn know(&mut self, known: Known) {
+        (self.known, self.day, self.month) = (Some(known), None, None);
+    }
+
     /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
     fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
         let (taken, money) = self.taken(budget, since);
@@ -247,57 +256,51 @@ fn end_of(per: Per, now: Timestamp) -> i64 {
 
 impl Counters {
     pub(crate) fn new(maintenance: Arc<dyn Maintenance>) -> Self {
-        Self { keys: Mutex::default(), maintenance }
+        Self { keys: Mutex::default(), maintenance, shared: OnceLock::new() }
+    }
+
+    /// From now on counted with other gateways. The first time told stands.
+    pub(crate) fn share(&self, shared: Arc<dyn SharedLimits>) {
+        // A process is in one cluster: there is no second.
+        let _ = self.shared.set(shared);
     }
 
     /// Counts a request; none where the key has no rate.
-    pub(crate) fn request(&self, key: &Key) -> Option<Rate> {
+    pub(crate) async fn request(&self, key: &Key) -> Option<Rate> {
         let counter = self.counter(key);
-        let settings = counter.settings.load();
-        let limiter = settings.limiter.as_ref()?;
-        let per_minute = settings.limits.requests_per_minute?;
-        let (remaining, burst, wait) = match limiter.check() {
-            Ok(state) => (state.remaining_burst_capacity(), state.quota().burst_size().get(), None),
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                (0, until.quota().burst_size().get(), Some(whole_seconds(wait)))
-            }
-        };
-        let missing = u64::from(burst.saturating_sub(remaining));
-        let reset = (missing * 60).div_ceil(u64::from(per_minute.max(1)));
-        if wait.is_some() {
-            metrics::limit_hit("requests", !settings.limits.shadow);
+        // Here alone: what else a request does goes by the limits that it came in with, also when they have changed since.
+        if counter.settings.load().limits != key.limits {
+            counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
         }
-        Some(Rate { per_minute, remaining, reset, wait: wait.filter(|_| !settings.limits.shadow) })
+        let settings = counter.settings.load_full();
+        let requests = settings.requests.as_ref()?;
+        let rate = match self.shared_request(key.id(), requests.rate()).await {
+            Some(state) => requests.told(state.remaining, state.wait),
+            None => requests.check(),
+        };
+        let enforced = !settings.limits.shadow;
+        if rate.wait.is_some() {
+            metrics::limit_hit("requests", enforced);
+        }
+        Some(Rate { wait: rate.wait.filter(|_| enforced), ..rate })
     }
 
     /// Makes room for a turn among the key's running ones and in its budgets.
     pub(crate) async fn turn(&self, key: &Key) -> Result<Box<dyn Lease>, ApiError> {
         let counter = self.counter(key);
         let now = Timestamp::now();
-        let settings = counter.settings.load_full();
-        let limits = &settings.limits;
-        self.read_spans(&counter, key.id(), &limits.budgets, now).await;
-        let mut turns = counter.turns();
-        if limits.concurrent_turns.is_some_and(|most| turns.running >= most) {
-            metrics::limit_hit("concurrency", !limits.shadow);
-            if !limits.shadow {
-                let message = "as many turns run as this key may have at once: wait for one to end";
-                return Err(ApiError::new(ErrorCode::KeyConcurrency, message));
-            }
+        let limits = &key.limits;
+        let share = self.share_of(key.id(), limits, now);
+        let told = match &share {
+            Some(share) => share.admit().await,
+            None => None,
+        };
+        if told.is_none() {
+            self.read_spans(&counter, key.id(), &limits.budgets, now).await;
         }
-        let full = limits.budgets.iter().find(|one| turns.is_full(one, limits.reserve, &since(one.per, now)));
-        if let Some(budget) = full {
-            metrics::limit_hit("budget", !limits.shadow);
-            if !limits.shadow {
-                return Err(spent_up(budget.per, now));
-            }
-        }
-        turns.reserve(&limits.budgets, limits.reserve);
-        drop(turns);
-        let currencies = currencies(&limits.budgets);
-        let reserve = limits.reserve;
-        Ok(Box::new(TurnLease { counter, currencies, reserve, settled: AtomicBool::new(false) }))
+        let mut lease = counter.admit(limits, now, told)?;
+        lease.share = share.inspect(Share::hold);
+        Ok(Box::new(lease))
     }
 
     /// Reads what was spent in the spans that these budgets are for.
@@ -321,7 +324,8 @@ impl Counters {
             }
         };
         // A store that does not answer refuses turns by itself; those that keep nothing go on with what is known here.
-        let Ok(sum) = self.maintenance.spent(key, &since).await else { return };
+        let asking = tokio::time::timeout(LEDGER_DEADLINE, self.maintenance.spent(key, &since));
+        let Ok(Ok(sum)) = asking.await else { return };
         let mut turns = counter.turns();
         let unmoved = turns.running == 0 && turns.settled == settled;
         let spent = turns.spent_mut(per);
@@ -341,13 +345,18 @@ impl Counters {
         for (key, counter) in keys {
             let settings = counter.settings.load();
             let turns = counter.turns();
-            // What the ledger was not asked for yet is not known.
-            for budget in settings.limits.budgets.iter().filter(|one| turns.spent(one.per).is_some()) {
+            for (index, budget) in settings.limits.budgets.iter().enumerate() {
+                let known = turns.known.as_ref().and_then(|known| known.of_budget(index, budget, now));
+                let taken = match known {
+                    Some(taken) => taken,
+                    // What the ledger was not asked for yet is not known.
+                    None if turns.spent(budget.per).is_none() => continue,
+                    None => turns.taken(budget, &since(budget.per, now)),
+                };
                 let mut add = |unit: String, amount: f64| {
                     let key_name = Arc::clone(&counter.name);
                     all.push(Left { key, key_name, per: budget.per, unit, amount });
                 };
-                let taken = turns.taken(budget, &since(budget.per, now));
                 if let Some(limit) = budget.tokens {
                     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                     add("tokens".to_owned(), limit as f64 - taken.0 as f64);
@@ -367,9 +376,6 @@ impl Counters {
             let settings = ArcSwap::from_pointee(Settings::new(key.limits.clone()));
             Arc::new(Counter { name: Arc::clone(&key.caller.key_name), settings, turns: Mutex::default() })
         });
-        if counter.settings.load().limits != key.limits {
-            counter.settings.store(Arc::new(Settings::new(key.limits.clone())));
-        }
         Arc::clone(counter)
     }
 }
@@ -378,10 +384,59 @@ impl Counter {
     fn turns(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes a place and sets the reserve aside, in one step for all who ask at once. `told`: what the gateways together say of it.
+    fn admit(
+        self: Arc<Self>,
+        limits: &Limits,
+        now: Timestamp,
+        told: Option<Admission>,
+    ) -> Result<TurnLease, ApiError> {
+        let mut turns = self.turns();
+        let hits = match told {
+            Some(admission) => {
+                turns.know(Known::of(&limits.budgets, &admission.taken, now));
+                [admission.hit.map(|hit| shared::of_hit(hit, &limits.budgets)), None]
+            }
+            None => turns.hits(limits, now),
+        };
+        for hit in hits.into_iter().flatten() {
+            metrics::limit_hit(hit.word(), !limits.shadow);
+            if !limits.shadow {
+                return Err(hit.refusal(now));
+            }
+        }
+        turns.reserve(&limits.budgets, limits.reserve);
+        drop(turns);
+        let (currencies, reserve) = (currencies(&limits.budgets), limits.reserve);
+        Ok(TurnLease { counter: self, currencies, reserve, share: None, settled: AtomicBool::new(false) })
+    }
 }
 
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+/// A limit that has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hit {
+    Turns,
+    Budget(Per),
+}
+
+impl Hit {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Turns => "concurrency",
+            Self::Budget(_) => "budget",
+        }
+    }
+
+    fn refusal(self, now: Timestamp) -> ApiError {
+        match self {
+            Self::Turns => {
+                let message = "as many turns run as this key may have at once: wait for one to end";
+                ApiError::new(ErrorCode::KeyConcurrency, message)
+            }
+            Self::Budget(per) => spent_up(per, now),
+        }
+    }
 }
 
 fn spent_up(per: Per, now: Timestamp) -> ApiError {
@@ -400,6 +455,8 @@ struct TurnLease {
     counter: Arc<Counter>,
     currencies: Vec<String>,
     reserve: Reserve,
+    /// The same place where other gateways see it.
+    share: Option<Share>,
     settled: AtomicBool,
 }
 
@@ -419,6 +476,10 @@ impl Lease for TurnLease {
         }
         turns.settled += 1;
         turns.settled_at = Some(Instant::now());
+        drop(turns);
+        if let Some(share) = &self.share {
+            share.settle(rows);
+        }
     }
 }
 
@@ -427,6 +488,9 @@ impl Drop for TurnLease {
         let mut turns = self.counter.turns();
         if !self.settled.load(Ordering::Acquire) {
             turns.release(&self.currencies, self.reserve);
+            if let Some(share) = &self.share {
+                share.release();
+            }
         }
         turns.running = turns.running.saturating_sub(1);
     }

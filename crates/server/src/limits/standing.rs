@@ -4,9 +4,10 @@ use chat::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use super::{Counter, Counters, Sum, Turns, seconds_left, seconds_of, since};
+use super::shared::Known;
+use super::{Counters, Turns, seconds_left, seconds_of, since};
 use crate::keys::Key;
-use crate::{Budget, Limits, Per};
+use crate::{Budget, Limits};
 
 /// The largest whole number of a structured field (RFC 9651).
 const INTEGER_MAX: u64 = 999_999_999_999_999;
@@ -35,15 +36,37 @@ impl Counters {
         if key.limits.concurrent_turns.is_none() && key.limits.budgets.is_empty() {
             return Vec::new();
         }
-        let counter = self.counter(key);
+        let (counter, limits) = (self.counter(key), &key.limits);
         let now = Timestamp::now();
-        self.read_spans(&counter, key.id(), &key.limits.budgets, now).await;
-        standing(&counter, &key.limits, now)
+        let told = match self.share_of(key.id(), limits, now) {
+            Some(share) => share.look().await,
+            None => None,
+        };
+        if let Some(taken) = told {
+            let known = Known::of(&limits.budgets, &taken, now);
+            let all = standing(limits, now, known.turns, |index, budget| {
+                known.of_budget(index, budget, now).unwrap_or_default()
+            });
+            counter.turns().know(known);
+            return all;
+        }
+        self.read_spans(&counter, key.id(), &limits.budgets, now).await;
+        let turns = counter.turns();
+        standing(limits, now, turns.running, |_, budget| taken(&turns, budget, now))
     }
 }
 
-fn standing(counter: &Counter, limits: &Limits, now: Timestamp) -> Vec<Standing> {
-    let turns = counter.turns();
+fn taken(turns: &Turns, budget: &Budget, now: Timestamp) -> (u64, Decimal) {
+    turns.taken(budget, &since(budget.per, now))
+}
+
+/// `taken` says what is spent or set aside of a budget.
+fn standing(
+    limits: &Limits,
+    now: Timestamp,
+    running: u32,
+    taken: impl Fn(usize, &Budget) -> (u64, Decimal),
+) -> Vec<Standing> {
     let mut all: Vec<Standing> = limits
         .concurrent_turns
         .map(|most| Standing {
@@ -51,12 +74,13 @@ fn standing(counter: &Counter, limits: &Limits, now: Timestamp) -> Vec<Standing>
             unit: None,
             quota: most.into(),
             window: None,
-            remaining: most.saturating_sub(turns.running).into(),
+            remaining: most.saturating_sub(running).into(),
             reset: None,
         })
         .into_iter()
         .collect();
-    for one in limits.budgets.iter().flat_map(|budget| of_budget(&turns, budget, now)) {
+    let budgets = limits.budgets.iter().enumerate();
+    for one in budgets.flat_map(|(index, budget)| of_budget(budget, taken(index, budget), now)) {
         // A name stands once in a list: of two budgets of one sort the one that ends first is told.
         match all.iter_mut().find(|other| other.name == one.name) {
             Some(other) if other.remaining > one.remaining => *other = one,
@@ -67,34 +91,29 @@ fn standing(counter: &Counter, limits: &Limits, now: Timestamp) -> Vec<Standing>
     all
 }
 
-/// A budget in tokens, in money, or both.
-fn of_budget(turns: &Turns, budget: &Budget, now: Timestamp) -> impl Iterator<Item = Standing> {
-    let none = Sum::default();
-    let first = since(budget.per, now);
-    let spent =
-        turns.spent(budget.per).filter(|spent| spent.since == first).map_or(&none, |spent| &spent.sum);
-    let span = match budget.per {
-        Per::Day => "day",
-        Per::Month => "month",
-    };
+/// A budget in tokens, in money, or both, of which so much is taken.
+fn of_budget(
+    budget: &Budget,
+    taken: (u64, Decimal),
+    now: Timestamp,
+) -> impl Iterator<Item = Standing> + use<> {
+    let span = budget.per.as_str();
+    let (window, reset) = (Some(seconds_of(budget.per, now)), Some(seconds_left(budget.per, now)));
     let of = |name: String, unit, quota: u64, remaining: u64| Standing {
         name,
         unit,
         quota: quota.min(INTEGER_MAX),
-        window: Some(seconds_of(budget.per, now)),
+        window,
         remaining: remaining.min(INTEGER_MAX),
-        reset: Some(seconds_left(budget.per, now)),
+        reset,
     };
-    let tokens = budget.tokens.map(|limit| {
-        let taken = spent.tokens.saturating_add(turns.reserved.tokens);
-        of(format!("tokens-{span}"), None, limit, limit.saturating_sub(taken))
-    });
+    let tokens =
+        budget.tokens.map(|limit| of(format!("tokens-{span}"), None, limit, limit.saturating_sub(taken.0)));
     let cost = budget.cost.zip(budget.currency.as_deref()).map(|(limit, currency)| {
-        let taken = spent.cost_in(currency).saturating_add(turns.reserved.cost_in(currency));
         let currency: String = currency.chars().filter(char::is_ascii_alphanumeric).collect();
         let name = format!("cost-{span}-{}", currency.to_ascii_lowercase());
         let unit = Some(format!("0.01 {currency}"));
-        of(name, unit, hundredths(limit), hundredths(limit.saturating_sub(taken)))
+        of(name, unit, hundredths(limit), hundredths(limit.saturating_sub(taken.1)))
     });
     tokens.into_iter().chain(cost)
 }
@@ -110,8 +129,9 @@ mod tests {
     use std::collections::HashMap;
     use std::time::Instant;
 
-    use super::super::Spent;
+    use super::super::{Spent, Sum};
     use super::*;
+    use crate::Per;
 
     #[test]
     fn budgets_are_told_by_what_is_left_of_them() {
@@ -126,7 +146,7 @@ mod tests {
             cost: Some("2.5".parse().unwrap()),
             currency: Some("RUB".into()),
         };
-        let told: Vec<_> = of_budget(&turns, &budget, now).collect();
+        let told: Vec<_> = of_budget(&budget, taken(&turns, &budget, now), now).collect();
         let month = 28 * 24 * 3600;
         let [tokens, cost] = &told[..] else { panic!("{told:?}") };
         assert_eq!((tokens.name.as_str(), tokens.quota, tokens.remaining), ("tokens-month", 100, 3));

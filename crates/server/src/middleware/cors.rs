@@ -6,7 +6,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
 
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::around::{Next, Within};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS");
+/// What pages may send where their browser does not say what they want to.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, last-event-id, x-api-key, x-request-id",
 );
@@ -31,6 +33,8 @@ pub(crate) async fn cors<S: Within>(app: App, request: Request, next: Next<S>) -
     };
     let allowed =
         app.front.cors_origins.load().iter().any(|one| one == "*" || one.as_bytes() == origin.as_bytes());
+    // Whatever they are: a header that we don't know does nothing here, and client libraries send some of their own.
+    let wanted = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight {
@@ -42,12 +46,15 @@ pub(crate) async fn cors<S: Within>(app: App, request: Request, next: Next<S>) -
     };
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("origin"));
+    if preflight {
+        headers.append(VARY, HeaderValue::from_static("access-control-request-headers"));
+    }
     if allowed {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
         if preflight {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(REQUEST_HEADERS));
             headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         }
     }

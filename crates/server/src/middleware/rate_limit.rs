@@ -23,7 +23,7 @@ pub(crate) async fn rate_limit<S: Within>(
     next: Next<S>,
 ) -> Result<Response, ApiError> {
     let who = Who::of_request(&request)?;
-    let rate = app.counters.request(who.key());
+    let rate = app.counters.request(who.key()).await;
     let mut response = match rate.and_then(|rate| rate.wait) {
         None => next.run(request).await,
         Some(wait) => {

@@ -48,6 +48,7 @@ fn is_good(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-fn new() -> Arc<str> {
+/// A name for a request that has none.
+pub(crate) fn new() -> Arc<str> {
     format!("req_{:032x}", rand::random::<u128>()).into()
 }

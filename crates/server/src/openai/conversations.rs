@@ -10,6 +10,7 @@ use chat::{
 };
 use engine::{NewConversationAsk, PutMessage};
 use http::Uri;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Given, Item, List};
@@ -27,10 +28,13 @@ const PAGE: u32 = 100;
 const ITEMS_MAX: usize = 20;
 
 /// OpenAI's conversation.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiConversation")]
+pub(crate) struct Shown {
     id: ConversationId,
+    #[schemars(extend("const" = "conversation"))]
     object: &'static str,
+    /// When it was made, in seconds since 1970.
     created_at: i64,
     metadata: Metadata,
 }
@@ -46,10 +50,15 @@ impl From<Conversation> for Shown {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A conversation to be made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewOpenAiConversation", extend("additionalProperties" = true))]
 #[serde(expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// What was said in it before: at most 20.
+    #[schemars(length(max = 20))]
     items: Option<Vec<Given>>,
+    /// Free words about it: at most 16 KiB as JSON.
     metadata: Option<Metadata>,
 }
 
@@ -88,9 +97,12 @@ pub(super) async fn read(
     Ok(Json(app.engine.conversation(who.caller(), id).await?.into()))
 }
 
-#[derive(Debug, Deserialize)]
+/// What is to be changed of a conversation.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiConversationChange", extend("additionalProperties" = true))]
 #[serde(expecting = "a JSON object")]
-pub(super) struct Change {
+pub(crate) struct Change {
+    /// In place of all that was there: at most 16 KiB as JSON.
     metadata: Metadata,
 }
 
@@ -106,9 +118,12 @@ pub(super) async fn change(
 }
 
 /// What OpenAI answers when something is erased.
-#[derive(Debug, Serialize)]
-pub(super) struct Deleted {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiDeleted")]
+pub(crate) struct Deleted {
+    /// What is gone.
     pub(super) id: String,
+    #[schemars(extend("enum" = ["response", "conversation.deleted"]))]
     pub(super) object: &'static str,
     pub(super) deleted: bool,
 }
@@ -150,9 +165,13 @@ pub(super) async fn items(
     Ok(Json(asked.cut(all)))
 }
 
-#[derive(Debug, Deserialize)]
+/// Items to be put into a conversation.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewItems", extend("additionalProperties" = true))]
 #[serde(expecting = "a JSON object")]
-pub(super) struct NewItems {
+pub(crate) struct NewItems {
+    /// At most 20.
+    #[schemars(length(max = 20))]
     items: Vec<Given>,
 }
 

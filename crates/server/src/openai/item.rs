@@ -1,38 +1,71 @@
 //! Items: what conversations and responses consist of in OpenAI's form.
 
 use chat::{Content, ErrorCode, Message, MessageStatus, Part, Role, TurnError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::said::Said;
+use super::said::{self, Said};
 use crate::error::ApiError;
 
 /// An item as clients read it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// What somebody said.
     Message {
         /// The message's own id.
         id: String,
-        /// `in_progress`, `completed` or `incomplete`.
+        /// How it stands.
+        #[schemars(extend("enum" = ["in_progress", "completed", "incomplete"]))]
         status: &'static str,
+        /// Who said it. An operator speaks as the assistant.
+        #[schemars(extend("enum" = ["user", "system", "assistant"]))]
         role: &'static str,
+        /// What was said.
         content: Vec<Piece>,
     },
     /// The assistant wants a tool to be run.
-    FunctionCall { id: String, call_id: String, name: String, arguments: String, status: &'static str },
+    FunctionCall {
+        /// Made of the message's id.
+        id: String,
+        /// What the tool's answer names.
+        call_id: String,
+        /// The function.
+        name: String,
+        /// JSON, as the model wrote it.
+        arguments: String,
+        /// How it stands.
+        #[schemars(extend("enum" = ["in_progress", "completed", "incomplete"]))]
+        status: &'static str,
+    },
 }
 
 /// A part of a message.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ItemContent")]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// What was said to the assistant.
-    InputText { text: String },
+    InputText {
+        /// Its words.
+        text: String,
+    },
     /// An image, by its link.
-    InputImage { image_url: String, detail: &'static str, file_id: () },
+    InputImage {
+        /// Where it is.
+        image_url: String,
+        #[schemars(extend("const" = "auto"))]
+        detail: &'static str,
+        file_id: (),
+    },
     /// What the assistant said.
-    OutputText { text: String, annotations: [(); 0], logprobs: [(); 0] },
+    OutputText {
+        /// Its words.
+        text: String,
+        /// Always empty: what a reply rests on stands in the response's `sources`.
+        annotations: [(); 0],
+        logprobs: [(); 0],
+    },
 }
 
 impl Piece {
@@ -101,11 +134,15 @@ fn input(content: &Content) -> Vec<Piece> {
 }
 
 /// OpenAI's list.
-#[derive(Debug, Serialize)]
-pub(super) struct List {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ItemList")]
+pub(crate) struct List {
+    #[schemars(extend("const" = "list"))]
     object: &'static str,
     data: Vec<Item>,
+    /// Where the page begins.
     first_id: Option<String>,
+    /// Where it ends: the next page's `after`.
     last_id: Option<String>,
     has_more: bool,
 }
@@ -118,27 +155,53 @@ impl List {
     }
 }
 
-/// An item as clients write it.
-#[derive(Debug, Deserialize)]
+/// An item as clients write it: what somebody said, a tool that was called, or what came of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ItemGiven", extend("additionalProperties" = true), extend("oneOf" = [
+    {"title": "What an assistant is told", "required": ["role", "content"],
+     "properties": {"type": {"enum": ["message", null]}, "role": {"enum": ["user", "system", "developer"]}, "content": said::not_empty()}},
+    {"title": "What an assistant said", "required": ["role"],
+     "properties": {"type": {"enum": ["message", null]}, "role": {"const": "assistant"}}},
+    {"title": "A tool that was called: for a provider that takes tools alone", "required": ["type", "call_id", "name"],
+     "properties": {"type": {"const": "function_call"}, "call_id": {"type": "string"}, "name": {"type": "string"}}},
+    {"title": "What came of it", "required": ["type", "call_id"],
+     "properties": {"type": {"const": "function_call_output"}, "call_id": {"type": "string"}}},
+    {"title": "What the model thought: ignored, and what no assistant can be told: refused", "required": ["type"],
+     "properties": {"type": {"type": "string", "not": {"enum": ["message", "function_call", "function_call_output"]}}}},
+]))]
 #[serde(expecting = "an item: an object")]
-pub(super) struct Given {
+pub(crate) struct Given {
+    /// What it is; a message when left out.
     r#type: Option<String>,
+    /// Of a message: who speaks.
     role: Option<GivenRole>,
+    /// Of a message: what is said.
     #[serde(default)]
+    #[schemars(with = "Option<Said>")]
     content: Said,
+    /// Of a tool's call and answer: which call it is.
     call_id: Option<String>,
+    /// Of a call: the function.
     name: Option<String>,
+    /// Of a call: what it was called with.
     arguments: Option<String>,
+    /// Of an answer: what came of the call.
     #[serde(default)]
+    #[schemars(with = "Option<Said>")]
     output: Said,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "ItemRole")]
 #[serde(rename_all = "lowercase")]
 enum GivenRole {
+    /// The end user.
     User,
+    /// The assistant.
     Assistant,
+    /// Instructions to the assistant.
     System,
+    /// The same, by its newer name.
     Developer,
 }
 

@@ -7,12 +7,12 @@
 //! Where we differ from OpenAI: errors have this gateway's types and codes; an answer has `sources` where the assistant names any;
 //! a broken answer is an error and never a part of a reply.
 
-mod completions;
-mod conversations;
-mod item;
-mod models;
+pub(crate) mod completions;
+pub(crate) mod conversations;
+pub(crate) mod item;
+pub(crate) mod models;
 mod parameters;
-mod responses;
+pub(crate) mod responses;
 mod said;
 mod sent;
 mod shape;
@@ -21,6 +21,7 @@ mod watch;
 use axum::Router;
 use axum::routing::{get, post};
 use chat::TurnError;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
@@ -75,17 +76,25 @@ pub(crate) fn failure(error: &TurnError) -> Vec<u8> {
     serde_json::to_vec(&Failure { error: Shown::from(error) }).unwrap_or_default()
 }
 
-#[derive(Debug, Serialize)]
-struct Failure<'a> {
+/// An answer to a request that went wrong, or the last event of a stream that did.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiError")]
+pub(crate) struct Failure<'a> {
+    /// What went wrong.
     error: Shown<'a>,
 }
 
 /// OpenAI's error object.
-#[derive(Debug, Serialize)]
-struct Shown<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiErrorDetail")]
+pub(crate) struct Shown<'a> {
+    /// A sentence for people.
     message: &'a str,
+    /// What sort of answer it wants.
     r#type: chat::ErrorKind,
+    /// The field, parameter or header that is at fault.
     param: Option<&'a str>,
+    /// Which error: the gateway's own codes.
     code: chat::ErrorCode,
 }
 

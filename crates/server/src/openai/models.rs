@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use chat::{AssistantName, ErrorCode, ProviderName, TurnError};
 use engine::AssistantView;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
@@ -11,12 +12,16 @@ use crate::error::ApiError;
 use crate::middleware::auth::Who;
 
 /// OpenAI's model object.
-#[derive(Debug, Serialize)]
-pub(super) struct Model {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Model")]
+pub(crate) struct Model {
+    /// The assistant's name: what a request names as `model`.
     id: AssistantName,
+    #[schemars(extend("const" = "model"))]
     object: &'static str,
     /// Always 0: a configuration does not say when an assistant was made.
     created: u64,
+    /// The provider behind it, by its name in the configuration.
     owned_by: ProviderName,
 }
 
@@ -27,8 +32,10 @@ impl From<AssistantView> for Model {
 }
 
 /// OpenAI's list of models.
-#[derive(Debug, Serialize)]
-pub(super) struct Models {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ModelList")]
+pub(crate) struct Models {
+    #[schemars(extend("const" = "list"))]
     object: &'static str,
     data: Vec<Model>,
 }

@@ -1,10 +1,13 @@
 //! What somebody says, in OpenAI's form: a string, or an array of parts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chat::{Content, Part};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::{Value, json};
 
 use crate::routes::said::ImageUrl;
 
@@ -15,6 +18,36 @@ pub(super) struct Said {
     pub(super) content: Content,
     /// The type of a part that is neither: only a provider that is given the client's own words can take it.
     pub(super) other: Option<String>,
+}
+
+/// What there is to tell, as a schema: text, or a part that is more than no text.
+pub(super) fn not_empty() -> Value {
+    let words = json!({"enum": ["text", "input_text", "output_text"]});
+    json!({"anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "contains": {"anyOf": [
+            {"properties": {"type": {"not": {"enum": ["text", "input_text", "output_text", "refusal"]}}}},
+            {"properties": {"type": words, "text": {"type": "string", "minLength": 1}}},
+            {"properties": {"type": {"const": "refusal"}, "refusal": {"type": "string", "minLength": 1}}},
+        ]}},
+    ]})
+}
+
+impl JsonSchema for Said {
+    fn schema_name() -> Cow<'static, str> {
+        "OpenAiContent".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let part = generator.subschema_for::<Fields>();
+        json_schema!({
+            "description": "What is said: a text, or parts.",
+            "oneOf": [
+                {"title": "A text", "type": "string"},
+                {"title": "Parts", "type": "array", "items": part},
+            ],
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for Said {
@@ -55,21 +88,42 @@ impl<'de> Deserialize<'de> for Said {
 #[serde(try_from = "Fields")]
 struct OnePart(Result<Part, String>);
 
-#[derive(Debug, Deserialize)]
+/// A part of what is said. Other types than these reach a provider of the same dialect alone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiPart", extend("additionalProperties" = true), extend("oneOf" = [
+    {"title": "Words", "required": ["text"],
+     "properties": {"type": {"enum": ["text", "input_text", "output_text"]}, "text": {"type": "string"}}},
+    {"title": "What an assistant said in place of an answer", "required": ["refusal"],
+     "properties": {"type": {"const": "refusal"}, "refusal": {"type": "string"}}},
+    {"title": "An image, as Chat Completions has it", "required": ["image_url"],
+     "properties": {"type": {"const": "image_url"}, "image_url": {"type": ["string", "object"]}}},
+    {"title": "Any other part; an image as Responses has it",
+     "properties": {"type": {"not": {"enum": ["text", "input_text", "output_text", "refusal", "image_url"]}}}},
+]))]
 #[serde(expecting = "a part: an object with `type`")]
 struct Fields {
+    /// What it is.
     r#type: String,
+    /// Words.
     text: Option<String>,
+    /// What an assistant said in place of an answer.
     refusal: Option<String>,
+    /// An image: its link, or an object that has it. It is passed on, never fetched by the gateway.
     image_url: Option<Image>,
 }
 
 /// Chat Completions has an object here, Responses a string.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiImage")]
 #[serde(untagged)]
 enum Image {
+    /// Its link.
     Link(ImageUrl),
-    Object { url: ImageUrl },
+    /// An object that has it.
+    Object {
+        /// It.
+        url: ImageUrl,
+    },
 }
 
 impl TryFrom<Fields> for OnePart {

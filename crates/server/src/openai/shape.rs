@@ -2,6 +2,7 @@
 
 use chat::{Cost, ErrorCode, FinishReason, Part, Timestamp, Turn, TurnError, TurnId, TurnStatus};
 use http::{HeaderMap, HeaderName};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::insert;
@@ -96,17 +97,22 @@ impl Counts {
 }
 
 /// Usage as Chat Completions shows it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Usage {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionUsage")]
+pub(crate) struct Usage {
+    /// Tokens read.
     prompt_tokens: u64,
+    /// Tokens written.
     completion_tokens: u64,
     total_tokens: u64,
+    /// Money, where the provider names it: not OpenAI's. A `cost` is a bare number to clients that know one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<Cost>,
+    #[schemars(with = "Cost")]
+    billed: Option<Cost>,
 }
 
 impl From<Counts> for Usage {
     fn from(Counts { input, output, total, cost }: Counts) -> Self {
-        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, cost }
+        Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, billed: cost }
     }
 }

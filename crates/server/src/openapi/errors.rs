@@ -1,10 +1,13 @@
 //! The answers to requests that went wrong: which statuses and codes a route has, as responses.
 
+use std::sync::LazyLock;
+
 use chat::ErrorCode;
 use chat::ErrorCode as E;
 use serde_json::{Map, Value, json};
 
 use crate::error::status_of;
+use crate::openai::Dialect;
 
 /// Sets of codes that many routes share: each is described once.
 const SHARED: &[(&str, &[ErrorCode])] = &[
@@ -29,6 +32,23 @@ const SHARED: &[(&str, &[ErrorCode])] = &[
         "Timeout",
         &[E::ConnectTimeout, E::HeadersTimeout, E::FirstTextTimeout, E::IdleTimeout, E::TotalTimeout],
     ),
+];
+
+/// The same of OpenAI's dialect, whose errors have another form.
+const SHARED_OF_OPENAI: &[(&str, &[ErrorCode])] = &[
+    ("OpenAiBadQuery", &[E::InvalidValue]),
+    ("OpenAiBadBody", &[E::InvalidJson, E::MissingField, E::InvalidValue]),
+    ("OpenAiUnauthorized", &[E::MissingKey, E::InvalidKey, E::ExpiredKey]),
+    ("OpenAiForbidden", &[E::ForbiddenHost]),
+    ("OpenAiNoConversation", &[E::ConversationNotFound]),
+    ("OpenAiNoModel", &[E::AssistantNotFound]),
+    ("OpenAiNoItem", &[E::ConversationNotFound, E::RouteNotFound]),
+    ("OpenAiUnsupported", &[E::Unsupported]),
+    ("OpenAiBodyTooLarge", &[E::BodyTooLarge]),
+    ("OpenAiUnsupportedMediaType", &[E::UnsupportedMediaType]),
+    ("OpenAiRateLimited", &[E::KeyRateLimit]),
+    ("OpenAiInternal", &[E::Internal]),
+    ("OpenAiUnavailable", &[E::Overloaded, E::StoreUnavailable]),
 ];
 
 /// What any route can say to its query.
@@ -56,7 +76,16 @@ pub(super) const UPSTREAM: &[ErrorCode] = &[
 ];
 
 /// The responses of these errors, by status.
-pub(super) fn responses(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Map<String, Value> {
+pub(super) fn responses(
+    codes: &[ErrorCode],
+    form: Dialect,
+    about_turn: bool,
+    limited: bool,
+) -> Map<String, Value> {
+    let known = match form {
+        Dialect::Native => SHARED,
+        Dialect::OpenAi => SHARED_OF_OPENAI,
+    };
     let mut statuses: Vec<_> = codes.iter().map(|code| status_of(*code).as_u16()).collect();
     statuses.sort_unstable();
     statuses.dedup();
@@ -67,12 +96,12 @@ pub(super) fn responses(codes: &[ErrorCode], about_turn: bool, limited: bool) ->
             .copied()
             .filter(|code| status_of(*code).as_u16() == status && codes.contains(code))
             .collect();
-        let shared = SHARED.iter().find(|(_, set)| {
+        let shared = known.iter().find(|(_, set)| {
             !about_turn && set.len() == of_status.len() && set.iter().all(|code| of_status.contains(code))
         });
         let response = match shared {
             Some((name, _)) => json!({"$ref": format!("#/components/responses/{name}")}),
-            None => response(&of_status, about_turn, limited),
+            None => response(&of_status, form, about_turn, limited),
         };
         responses.insert(status.to_string(), response);
     }
@@ -84,14 +113,23 @@ pub(super) fn shared() -> Map<String, Value> {
     // Said by the HTTP library before any route is found.
     let headers =
         json!({"description": "The request's head (URL and headers) is too large. The answer has no body."});
-    SHARED
-        .iter()
-        .map(|(name, codes)| ((*name).to_owned(), response(codes, false, !codes.contains(&E::AdminOnly))))
+    let of = |sets: &'static [(&str, &[ErrorCode])], form| {
+        sets.iter().map(move |(name, codes)| {
+            let limited = !codes.contains(&E::AdminOnly);
+            ((*name).to_owned(), response(codes, form, false, limited))
+        })
+    };
+    of(SHARED, Dialect::Native)
+        .chain(of(SHARED_OF_OPENAI, Dialect::OpenAi))
         .chain([("HeadersTooLarge".to_owned(), headers)])
         .collect()
 }
 
-fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
+fn response(codes: &[ErrorCode], form: Dialect, about_turn: bool, limited: bool) -> Value {
+    let schema = match form {
+        Dialect::Native => "#/components/schemas/Error",
+        Dialect::OpenAi => "#/components/schemas/OpenAiError",
+    };
     let lines: Vec<_> = codes.iter().map(|code| format!("- `{code}`: {}", meaning(*code))).collect();
     let words: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
     let mut headers = Map::new();
@@ -105,7 +143,9 @@ fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
     header("x-turn-id", about_turn);
     // A busy conversation is worth waiting for, though the request as it stands is no error of the moment.
     header("retry-after", codes.iter().any(|code| code.retryable() || *code == ErrorCode::ConversationBusy));
-    header("x-should-retry", status >= 500);
+    // Stands there with a 409, too, when somebody has stopped the turn: OpenAI's clients repeat any.
+    let stopped = form == Dialect::OpenAi && codes.contains(&ErrorCode::ConversationBusy);
+    header("x-should-retry", status >= 500 || stopped);
     header("www-authenticate", status == 401);
     header("allow", status == 405);
     // Who is not known has no limit to be told of.
@@ -116,7 +156,7 @@ fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
         "headers": headers,
         "content": {"application/json": {"schema": {
             "allOf": [
-                {"$ref": "#/components/schemas/Error"},
+                {"$ref": schema},
                 {"properties": {"error": {"properties": {"code": {"enum": words}}}}},
             ],
         }}},
@@ -125,8 +165,9 @@ fn response(codes: &[ErrorCode], about_turn: bool, limited: bool) -> Value {
 
 /// What a code says, in its own documentation's words.
 fn meaning(code: ErrorCode) -> String {
-    let schema = schemars::SchemaGenerator::default().into_root_schema_for::<ErrorCode>().to_value();
-    let choices = schema.get("oneOf").and_then(Value::as_array);
+    static SCHEMA: LazyLock<Value> =
+        LazyLock::new(|| schemars::SchemaGenerator::default().into_root_schema_for::<ErrorCode>().to_value());
+    let choices = SCHEMA.get("oneOf").and_then(Value::as_array);
     choices
         .and_then(|all| {
             all.iter().find(|one| one.get("const").and_then(Value::as_str) == Some(code.as_str()))

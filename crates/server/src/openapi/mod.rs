@@ -3,6 +3,7 @@
 //! `operations/` lists what can be asked, `errors.rs` gives each error its response by the table of `error.rs`, `schemas.rs` makes
 //! schemas of types. The examples in `examples.json` were recorded from a gateway; a test runs them again.
 
+mod dialect_event;
 mod errors;
 mod event;
 mod operation;
@@ -18,12 +19,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::Envelope;
+use crate::openai::Failure;
 use operation::{Door, Operation};
 use schemas::Schemas;
 
 pub(crate) use page::page;
 
-/// Recorded requests and their answers, in the order in which they were made.
+/// Recorded requests and their answers, in the order in which they were made. Those of OpenAI's dialect stand for both of its roots.
 const EXAMPLES: &str = include_str!("examples.json");
 
 /// The document as JSON text: the same for every gateway of this version.
@@ -68,11 +70,11 @@ struct Example {
 
 fn document() -> Value {
     let mut schemas = Schemas::new();
-    let _ = schemas.answered::<Envelope<'static>>();
+    let _ = (schemas.answered::<Envelope<'static>>(), schemas.answered::<Failure<'static>>());
     let operations = operations::all(&mut schemas);
     let mut paths = Map::new();
     for operation in operations {
-        let (path, method) = (operation.path, operation.method.to_ascii_lowercase());
+        let (path, method) = (operation.path.clone(), operation.method.to_ascii_lowercase());
         let item = paths.entry(path).or_insert_with(|| path_item(&operation));
         if let Some(item) = item.as_object_mut() {
             item.insert(method, operation.into_json());
@@ -124,11 +126,17 @@ fn path_item(operation: &Operation) -> Value {
 
 /// Puts an example beside what it is an example of.
 fn show(example: &Example, paths: &mut Map<String, Value>) {
-    let operation =
-        paths.values_mut().filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()).find(
-            |operation| operation.get("operationId").and_then(Value::as_str) == Some(&example.operation),
-        );
-    let Some(operation) = operation else { return };
+    let names = [example.operation.clone(), operations::under_openai(&example.operation)];
+    let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
+    for operation in operations {
+        let name = operation.get("operationId").and_then(Value::as_str);
+        if name.is_some_and(|name| names.iter().any(|one| one == name)) {
+            show_at(example, operation);
+        }
+    }
+}
+
+fn show_at(example: &Example, operation: &mut Value) {
     let put = |place: Option<&mut Value>, value: &Value| {
         let Some(content) = place.and_then(Value::as_object_mut) else { return };
         let examples = content.entry("examples").or_insert_with(|| json!({}));
@@ -154,6 +162,8 @@ fn tags() -> Value {
         {"name": "Assistants", "description": "Names to ask for; each points at one provider's assistant."},
         {"name": "Usage", "description": "What was used, as far as the providers report it."},
         {"name": "Tokens", "description": "Short-lived bearers for browsers."},
+        {"name": "OpenAI", "description": "OpenAI's dialect of the same turns, under `/v1` and under `/openai/v1`: what a client of theirs takes as \
+            its base URL. Fields that are not known here are let through."},
         {"name": "Health", "description": "For orchestrators, and for those who read this. No key is asked for."},
         {"name": "Admin", "description": "For operators, at a listener of its own, with a key that has `admin`."},
     ])
@@ -174,7 +184,7 @@ fn parameters() -> Value {
         "Last-Event-ID": {
             "name": "Last-Event-ID", "in": "header",
             "description": "The number of the last event that was read; 0 is the start. Goes before `after`.",
-            "schema": {"type": "integer", "format": "uint64", "minimum": 0},
+            "schema": {"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX},
         },
         "limit": {
             "name": "limit", "in": "query", "description": "How many at most.",
@@ -205,6 +215,14 @@ fn headers() -> Value {
         "x-should-retry": {
             "description": "Stands where a repeat does not help, for clients that would repeat by themselves.",
             "schema": {"type": "string", "const": "false"},
+        },
+        "x-ignored-parameters": {
+            "description": "The parameters that the assistant cannot honour, with commas between them.",
+            "schema": {"type": "string", "examples": ["temperature, max_tokens"]},
+        },
+        "x-upstream-model": {
+            "description": "The provider's own model, where it is known.",
+            "schema": {"type": "string"},
         },
         "www-authenticate": {
             "description": "How to authenticate.",

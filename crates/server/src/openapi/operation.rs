@@ -5,6 +5,7 @@ use chat::ErrorCode as E;
 use serde_json::{Map, Value, json};
 
 use super::errors;
+use crate::openai::Dialect;
 
 /// Who may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +22,9 @@ pub(super) enum Door {
 
 /// An operation that is being described.
 pub(super) struct Operation {
-    pub(super) path: &'static str,
-    pub(super) method: &'static str,
-    pub(super) id: &'static str,
+    pub(super) path: String,
+    pub(super) method: String,
+    pub(super) id: String,
     pub(super) door: Door,
     tag: &'static str,
     summary: &'static str,
@@ -32,13 +33,16 @@ pub(super) struct Operation {
     body: Option<(Value, bool)>,
     answers: Vec<(u16, Value)>,
     errors: Vec<ErrorCode>,
+    form: Dialect,
     about_turn: bool,
+    headers: Vec<&'static str>,
     links: Map<String, Value>,
 }
 
 /// `GET /path`, its id, and who may call.
-pub(super) fn operation(route: &'static str, id: &'static str, tag: &'static str, door: Door) -> Operation {
+pub(super) fn operation(route: &str, id: &str, tag: &'static str, door: Door) -> Operation {
     let (method, path) = route.split_once(' ').unwrap_or(("GET", route));
+    let form = Dialect::of(path);
     let errors: &[ErrorCode] = match door {
         Door::Clients => &[E::KeyRateLimit, E::Overloaded],
         Door::Open => &[E::Overloaded],
@@ -46,21 +50,18 @@ pub(super) fn operation(route: &'static str, id: &'static str, tag: &'static str
         Door::OpenToAdmins => &[],
     };
     let known: &[ErrorCode] = match door {
-        Door::Clients | Door::Admins => &[
-            E::MissingKey,
-            E::InvalidKey,
-            E::ExpiredKey,
-            E::ForbiddenHost,
-            E::StoreUnavailable,
-            E::UnknownField,
-            E::InvalidValue,
-        ],
+        Door::Clients | Door::Admins => {
+            &[E::MissingKey, E::InvalidKey, E::ExpiredKey, E::ForbiddenHost, E::StoreUnavailable]
+        }
         Door::Open | Door::OpenToAdmins => &[],
     };
+    // OpenAI's dialect lets parameters pass that it does not know.
+    let strict = form == Dialect::Native && matches!(door, Door::Clients | Door::Admins);
+    let query = if strict { errors::QUERY } else { &[] };
     Operation {
-        path,
-        method,
-        id,
+        path: path.to_owned(),
+        method: method.to_owned(),
+        id: id.to_owned(),
         door,
         tag,
         summary: "",
@@ -68,8 +69,10 @@ pub(super) fn operation(route: &'static str, id: &'static str, tag: &'static str
         parameters: Vec::new(),
         body: None,
         answers: Vec::new(),
-        errors: [errors, known, &[E::Internal]].concat(),
+        errors: [errors, known, query, &[E::Internal]].concat(),
+        form,
         about_turn: false,
+        headers: Vec::new(),
         links: Map::new(),
     }
 }
@@ -92,6 +95,7 @@ impl Operation {
     pub(super) fn query(mut self, name: &str, description: &str, schema: Value) -> Self {
         self.parameters
             .push(json!({"name": name, "in": "query", "description": description, "schema": schema}));
+        self.errors.push(E::InvalidValue);
         self
     }
 
@@ -116,7 +120,8 @@ impl Operation {
     /// A JSON body.
     pub(super) fn body(mut self, schema: Value) -> Self {
         self.body = Some((schema, true));
-        self.errors.extend(errors::BODY);
+        let strict = self.form == Dialect::Native;
+        self.errors.extend(errors::BODY.iter().filter(|code| strict || **code != E::UnknownField));
         self.errors.extend([E::BodyTooLarge, E::UnsupportedMediaType]);
         self
     }
@@ -165,11 +170,18 @@ impl Operation {
         self
     }
 
+    /// A header of good answers.
+    pub(super) fn header(mut self, name: &'static str) -> Self {
+        self.headers.push(name);
+        self
+    }
+
     /// Operations that take the id in a good answer's body as this parameter.
-    pub(super) fn leads_to(mut self, parameter: &str, operations: &[&str]) -> Self {
+    pub(super) fn leads_to(mut self, parameter: &str, operations: &[impl AsRef<str>]) -> Self {
         for operation in operations {
+            let operation = operation.as_ref();
             let link = json!({"operationId": operation, "parameters": {parameter: "$response.body#/id"}});
-            self.links.insert((*operation).to_owned(), link);
+            self.links.insert(operation.to_owned(), link);
         }
         self
     }
@@ -196,6 +208,9 @@ impl Operation {
                     headers.insert(name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
                 }
             }
+            for name in &self.headers {
+                headers.insert((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
+            }
             if let Some(answer) = answer.as_object_mut() {
                 answer.insert("headers".to_owned(), headers.into());
                 if !self.links.is_empty() {
@@ -204,7 +219,7 @@ impl Operation {
             }
             responses.insert(status.to_string(), answer);
         }
-        responses.extend(errors::responses(&self.errors, self.about_turn, limited));
+        responses.extend(errors::responses(&self.errors, self.form, self.about_turn, limited));
         responses.insert("431".to_owned(), json!({"$ref": "#/components/responses/HeadersTooLarge"}));
         let mut operation = json!({
             "operationId": self.id,

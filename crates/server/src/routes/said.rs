@@ -73,8 +73,7 @@ enum Shape {
     /// An image, by its link. It is passed on, never fetched by the gateway.
     Image {
         /// Where it is; a `data:` URL only where the provider takes such.
-        #[schemars(extend("pattern" = r"^(https?://[^/?#\s\x00-\x1f\x7f-\x9f][^\s\x00-\x1f\x7f-\x9f]*|data:[^\s\x00-\x1f\x7f-\x9f]*)$"))]
-        url: String,
+        url: ImageUrl,
     },
 }
 
@@ -123,6 +122,22 @@ impl TryFrom<Object<Fields>> for OnePart {
 /// A link that a provider can follow, or an image in the link itself. It is never fetched here.
 #[derive(Debug)]
 pub(crate) struct ImageUrl(pub(crate) String);
+
+impl JsonSchema for ImageUrl {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ImageUrl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        const PATTERN: &str =
+            r"^(https?://[^/?#\s\x00-\x1f\x7f-\x9f][^\s\x00-\x1f\x7f-\x9f]*|data:[^\s\x00-\x1f\x7f-\x9f]*)$";
+        json_schema!({"type": "string", "pattern": PATTERN})
+    }
+}
 
 impl<'de> Deserialize<'de> for ImageUrl {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {

@@ -35,6 +35,10 @@ pub const TABLE: &[(&str, &str)] = &[
     ("fault-reset-after-N", "the connection is reset after N pieces of text"),
     ("fault-cut-after-N", "the connection is closed after N pieces, without the end of the body"),
     ("fault-stall-after-N", "nothing more after N pieces, the connection stays open"),
+    (
+        "fault-hold-after-N",
+        "nothing more after N pieces until `POST /_simulator/release?upstream_id=…` with this id",
+    ),
     ("fault-end-after-N", "a clean end of the body after N pieces, without the sign of completion"),
     ("fault-slow-text-MS", "the first text comes MS milliseconds after the headers"),
     ("fault-slow-pieces-MS", "MS milliseconds before each piece of text"),
@@ -130,6 +134,7 @@ pub(crate) enum Fault {
     Silence,
     SlowHeaders(Duration),
     After(usize, Break),
+    Hold(usize),
     HeadersOnly,
     SlowText(Duration),
     SlowPieces(Duration),

@@ -110,6 +110,7 @@ fn counted(name: &str) -> Option<Fault> {
         "reset-after" => Fault::After(count, Break::Reset),
         "cut-after" => Fault::After(count, Break::Cut),
         "stall-after" => Fault::After(count, Break::Stall),
+        "hold-after" => Fault::Hold(count),
         "end-after" => Fault::After(count, Break::End),
         "garbage-after" => Fault::After(count, Break::Garbage),
         "error-after" => Fault::After(count, Break::Error),

@@ -3,11 +3,14 @@
 //! Closed, it counts what becomes of attempts over a window. Too many failures open it: nobody is let through. After a while, or
 //! when the pause that the upstream asked for is over, one attempt probes, and what becomes of it decides.
 
+mod hint;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+pub use hint::Hint;
+use hint::Listener;
 use http::StatusCode;
 pub(crate) use state::Outcome;
 use state::{Entry, Pass, State};
@@ -16,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::{Service, ServiceExt};
 
 use crate::attempt::{Answer, Attempt, Queue, after};
-use crate::{Clock, Config, Failure, LastFailure, Verdict};
+use crate::{Clock, Config, Failure, LastFailure, Observer, Verdict};
 
 /// The longest pause that an upstream is granted. One that asks for an hour is asked again after this, by one call.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -27,26 +30,14 @@ where
     S: Service<Attempt, Response = Answer, Error = Failure>,
 {
     let mut ticket = breaker.admit(attempt.journey.deadline).await?;
+    ticket.observer.clone_from(&attempt.journey.call.observer);
     let mut result = next.oneshot(attempt).await;
     match &mut result {
-        Ok(answer) => match answer.verdict {
-            Verdict::Fine => {
-                ticket.head_came();
-                answer.response.body.ride(ticket);
-            }
-            Verdict::Refused => ticket.settle(Outcome::Answered, None, None),
-            Verdict::Busy { retry_after } => ticket.settle(Outcome::Answered, retry_after, None),
-            Verdict::Unavailable { retry_after } => {
-                ticket.settle(
-                    Outcome::Failed,
-                    retry_after,
-                    Some("the answer says that it is unavailable".into()),
-                );
-            }
-            Verdict::Failed => {
-                ticket.settle(Outcome::Failed, None, Some("the answer says that it failed".into()))
-            }
-        },
+        Ok(answer) if answer.verdict == Verdict::Fine => {
+            ticket.head_came();
+            answer.response.body.ride(ticket);
+        }
+        Ok(answer) => ticket.settle_verdict(answer.verdict),
         Err(failure) => ticket.settle_failure(failure),
     }
     result
@@ -61,6 +52,7 @@ pub(crate) struct Breaker {
     /// Somebody may get through now who could not before.
     changed: Notify,
     queue: Queue,
+    listener: OnceLock<Listener>,
 }
 
 impl Breaker {
@@ -71,6 +63,7 @@ impl Breaker {
             state: Mutex::new(State::new(config.breaker.clone())),
             changed: Notify::new(),
             queue: Queue::default(),
+            listener: OnceLock::new(),
         }
     }
 
@@ -91,6 +84,29 @@ impl Breaker {
         (!paused).then(|| until.map_or(Duration::from_secs(1), |until| until - now))
     }
 
+    /// Somebody else has learnt this. Goes no further.
+    pub(crate) fn hint(&self, hint: Hint) {
+        let mut state = self.state();
+        match hint {
+            Hint::Failing(duration) => state.suspect(Instant::now(), duration),
+            Hint::Paused(duration) => {
+                state.pause(Instant::now(), duration.min(PAUSE_MAX));
+            }
+        }
+    }
+
+    /// Tells this one what is learnt here, from now on. The first stands.
+    pub(crate) fn listen(&self, listener: Box<dyn Fn(Hint) + Send + Sync>) {
+        // An upstream outlives a reload: it has its listener already.
+        let _ = self.listener.set(Listener(listener));
+    }
+
+    fn tell(&self, hint: Option<Hint>) {
+        if let (Some(hint), Some(listener)) = (hint, self.listener.get()) {
+            (listener.0)(hint);
+        }
+    }
+
     /// Waits for the end of a short pause; otherwise decides at once.
     async fn admit(self: &Arc<Self>, deadline: Instant) -> Result<Ticket, Failure> {
         let patience = after(Instant::now(), self.patience).min(deadline);
@@ -99,7 +115,9 @@ impl Breaker {
             let changed = self.changed.notified();
             let now = Instant::now();
             let (until, paused) = match self.state().enter(now) {
-                Entry::Through(pass) => return Ok(Ticket { breaker: self.clone(), pass, settled: false }),
+                Entry::Through(pass) => {
+                    return Ok(Ticket { breaker: self.clone(), pass, settled: false, observer: None });
+                }
                 Entry::Wait { until, paused } => (until, paused),
             };
             if waiting.is_none() {
@@ -131,6 +149,7 @@ pub(crate) struct Ticket {
     breaker: Arc<Breaker>,
     pass: Pass,
     settled: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Ticket {
@@ -165,26 +184,50 @@ impl Ticket {
         self.settle(outcome, pause, what);
     }
 
+    /// The answer says this of itself.
+    pub(crate) fn settle_verdict(self, verdict: Verdict) {
+        let (outcome, pause, what) = match verdict {
+            Verdict::Fine => (Outcome::Succeeded, None, None),
+            Verdict::Refused => (Outcome::Answered, None, None),
+            Verdict::Busy { retry_after } => (Outcome::Answered, retry_after, None),
+            Verdict::Unavailable { retry_after } => {
+                (Outcome::Failed, retry_after, Some("the answer says that it is unavailable"))
+            }
+            Verdict::Failed => (Outcome::Failed, None, Some("the answer says that it failed")),
+        };
+        self.settle(outcome, pause, what.map(str::to_owned));
+    }
+
     /// What became of it; how long the upstream wants to be left alone; in what words.
     pub(crate) fn settle(mut self, outcome: Outcome, pause: Option<Duration>, what: Option<String>) {
         let mut state = self.breaker.state();
         if let Some(what) = what {
             state.last_failure = Some(LastFailure { what, at: SystemTime::now() });
         }
-        state.settle(&self.pass, outcome, Instant::now());
-        if let Some(pause) = pause {
-            state.pause(Instant::now(), pause.min(PAUSE_MAX));
-        }
+        let now = Instant::now();
+        let opened = state.settle(&self.pass, outcome, now).map(Hint::Failing);
+        let pause = pause.map(|pause| pause.min(PAUSE_MAX));
+        let paused = pause.filter(|pause| state.pause(now, *pause)).map(Hint::Paused);
         drop(state);
         self.settled = true;
         self.breaker.changed.notify_waiters();
+        self.breaker.tell(opened);
+        self.breaker.tell(paused);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.settled {
-            self.breaker.state().settle(&self.pass, Outcome::Unknown, Instant::now());
+            let gave_up = self.observer.as_ref().is_some_and(|observer| observer.gave_up());
+            let outcome = if gave_up { Outcome::Failed } else { Outcome::Unknown };
+            let mut state = self.breaker.state();
+            if gave_up {
+                let what = "no answer for as long as was waited".to_owned();
+                state.last_failure = Some(LastFailure { what, at: SystemTime::now() });
+            }
+            state.settle(&self.pass, outcome, Instant::now());
+            drop(state);
             self.breaker.changed.notify_waiters();
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct State {
     generation: u64,
     /// The calls that ended since it closed, the failed ones marked.
     window: Window,
+    /// Until then others' failures are reason enough to open at the first of our own.
+    suspected: Option<Instant>,
     pub(super) last_failure: Option<LastFailure>,
 }
 
@@ -67,7 +69,7 @@ enum Mode {
 impl State {
     pub(super) fn new(config: BreakerConfig) -> Self {
         let window = Window::new(config.window);
-        Self { config, mode: Mode::Closed, generation: 0, window, last_failure: None }
+        Self { config, mode: Mode::Closed, generation: 0, window, suspected: None, last_failure: None }
     }
 
     pub(super) fn status(&self, now: Instant) -> &'static str {
@@ -110,9 +112,13 @@ impl State {
         probing
     }
 
-    pub(super) fn settle(&mut self, pass: &Pass, outcome: Outcome, now: Instant) {
+    /// How long it is open now, if this has opened it.
+    pub(super) fn settle(&mut self, pass: &Pass, outcome: Outcome, now: Instant) -> Option<Duration> {
         if self.generation != pass.generation {
-            return;
+            return None;
+        }
+        if matches!(outcome, Outcome::Succeeded | Outcome::Answered) {
+            self.suspected = None;
         }
         match (self.mode, outcome) {
             (Mode::Closed, Outcome::Succeeded) => self.window.now().calls += 1,
@@ -126,32 +132,43 @@ impl State {
                 let enough = recent.calls >= u64::from(self.config.minimum);
                 // The probe closed it with its head and then broke: nothing has worked yet.
                 let probe_broke = pass.probe && recent.marked == recent.calls;
-                if probe_broke || (enough && too_many) {
-                    self.open(now);
+                let suspected = self.suspected.is_some_and(|until| now < until);
+                if probe_broke || suspected || (enough && too_many) {
+                    return Some(self.open(now));
                 }
             }
             (Mode::Probing { .. }, Outcome::Succeeded | Outcome::Answered) => self.change(Mode::Closed),
-            (Mode::Probing { .. }, Outcome::Failed) => self.open(now),
+            (Mode::Probing { .. }, Outcome::Failed) => return Some(self.open(now)),
             // The next one probes.
             (Mode::Probing { paused }, Outcome::Unknown) => self.change(Mode::Open { until: now, paused }),
             (Mode::Closed, Outcome::Answered | Outcome::Unknown) | (Mode::Open { .. }, _) => {}
         }
+        None
+    }
+
+    /// Somebody else found that it fails.
+    pub(super) fn suspect(&mut self, now: Instant, duration: Duration) {
+        self.suspected = Some(after(now, duration.min(self.config.cool_down)));
     }
 
     /// The upstream wants to be left alone. Counts whoever was told so: it is about now. Only a probe that is under way is let
-    /// finish first.
-    pub(super) fn pause(&mut self, now: Instant, pause: Duration) {
+    /// finish first. True if nobody knew.
+    pub(super) fn pause(&mut self, now: Instant, pause: Duration) -> bool {
         let end = after(now, pause);
+        let is_news = matches!(self.mode, Mode::Closed) && !pause.is_zero();
         match self.mode {
             _ if pause.is_zero() => {}
             Mode::Closed => self.change(Mode::Open { until: end, paused: true }),
             Mode::Open { until, paused } => self.mode = Mode::Open { until: until.max(end), paused },
             Mode::Probing { .. } => {}
         }
+        is_news
     }
 
-    fn open(&mut self, now: Instant) {
+    fn open(&mut self, now: Instant) -> Duration {
+        self.suspected = None;
         self.change(Mode::Open { until: after(now, self.config.cool_down), paused: false });
+        self.config.cool_down
     }
 
     fn change(&mut self, mode: Mode) {

@@ -5,54 +5,80 @@ use axum::response::Response;
 use chat::{Source, Turn};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::openai::shape::{self, Counts, Usage};
 
 /// OpenAI's `chat.completion`.
-#[derive(Debug, Serialize)]
-pub(super) struct Completion<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletion")]
+pub(crate) struct Completion<'a> {
+    /// The turn's id with another prefix.
+    #[schemars(extend("pattern" = "^chatcmpl-[0-9a-f]{32}$"))]
     id: String,
+    #[schemars(extend("const" = "chat.completion"))]
     object: &'static str,
+    /// When it was asked for, in seconds since 1970.
     created: i64,
+    /// The assistant that answered: a fallback has another name than the one that was asked.
     model: &'a str,
     choices: [Choice<'a>; 1],
+    /// Null where the provider reports no tokens.
     usage: Option<Usage>,
     /// What the reply rests on: not OpenAI's.
     #[serde(skip_serializing_if = "<[Source]>::is_empty")]
     sources: &'a [Source],
 }
 
-#[derive(Debug, Serialize)]
+/// The one answer that there is.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionChoice")]
 struct Choice<'a> {
+    /// Always 0.
     index: u8,
     message: Message<'a>,
     logprobs: (),
+    /// Why it ended.
+    #[schemars(extend("enum" = ["stop", "length", "content_filter", "tool_calls"]))]
     finish_reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+/// What the assistant said.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionMessage")]
 struct Message<'a> {
+    #[schemars(extend("const" = "assistant"))]
     role: &'static str,
+    /// Null where it only calls tools.
     content: Option<String>,
     refusal: (),
+    /// The tools that are to be run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
 }
 
 /// OpenAI's tool call; in a chunk it has its index.
-#[derive(Debug, Serialize)]
-pub(super) struct ToolCall<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatToolCall")]
+pub(crate) struct ToolCall<'a> {
+    /// In a chunk: which of the calls it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
     index: Option<usize>,
+    /// What the tool's answer names.
     id: &'a str,
+    #[schemars(extend("const" = "function"))]
     r#type: &'static str,
     function: Function<'a>,
 }
 
-#[derive(Debug, Serialize)]
+/// The function, and what it is called with.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatToolCallFunction")]
 struct Function<'a> {
     name: &'a str,
+    /// JSON, as the model wrote it.
     arguments: &'a str,
 }
 

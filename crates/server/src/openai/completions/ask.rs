@@ -2,62 +2,107 @@
 
 use chat::{Caller, Content, ErrorCode, Metadata, Part, Role, TurnError, UserId};
 use engine::{Ask, AssistantView, Prompt};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::body::whole_given;
 use crate::error::ApiError;
-use crate::openai::said::Said;
+use crate::openai::said::{self, Said};
 use crate::routes::chats::{check_metadata, user_of};
+use crate::text::NOT_BLANK;
 
-/// The fields that the gateway understands; others are let through or ignored.
-#[derive(Debug, Deserialize)]
+/// A completion to be made. These are the fields that the gateway itself understands; others reach a provider of the same dialect as
+/// they are, and are ignored by name (`x-ignored-parameters`) or refused elsewhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewChatCompletion", extend("additionalProperties" = true))]
 #[serde(expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// The assistant to ask.
+    #[schemars(extend("pattern" = NOT_BLANK))]
     model: String,
+    /// The whole transcript; the last message is from the user.
+    #[schemars(length(min = 1))]
     messages: Vec<OneMessage>,
+    /// Whether to answer with an event stream. False when left out.
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    /// How many answers: more than one only from a provider of the same dialect.
+    #[serde(default, deserialize_with = "whole_given")]
+    #[schemars(range(min = 1))]
     n: Option<u64>,
+    /// The end user, for the provider and for lists.
     user: Option<UserId>,
+    /// Free words about the turn: at most 16 KiB as JSON.
     metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// Whether the turn is kept, in a conversation of its own. False when left out.
     store: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What a stream tells.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatStreamOptions", extend("additionalProperties" = true))]
 struct StreamOptions {
+    /// Whether the last chunk tells what was used.
     include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A message of the transcript.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatMessage", extend("additionalProperties" = true), extend("anyOf" = [
+    {"title": "What an assistant said, or what reaches a provider of the same dialect alone",
+     "properties": {"role": {"enum": ["assistant", "tool", "function"]}}},
+    {"title": "What an assistant is told", "required": ["content"],
+     "properties": {"role": {"enum": ["system", "developer", "user"]},
+                    "content": said::not_empty()}},
+]))]
 #[serde(expecting = "a message: an object with `role` and `content`")]
 struct OneMessage {
+    /// Who speaks.
     role: MessageRole,
+    /// What is said.
     #[serde(default)]
+    #[schemars(with = "Option<Said>")]
     content: Said,
+    /// What the assistant said in place of an answer.
     refusal: Option<String>,
+    /// The tools that the assistant called: for a provider of the same dialect alone.
     tool_calls: Option<Vec<ToolCall>>,
+    /// The same, as it was once written.
+    #[schemars(with = "Option<serde_json::Value>")]
     function_call: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatRole")]
 #[serde(rename_all = "lowercase")]
 enum MessageRole {
+    /// Instructions to the assistant.
     System,
+    /// The same, by its newer name.
     Developer,
+    /// The end user.
     User,
+    /// The assistant.
     Assistant,
+    /// What came of a tool: for a provider of the same dialect alone.
     Tool,
+    /// The same, by its older name.
     Function,
 }
 
-#[derive(Debug, Deserialize)]
+/// A tool that the assistant called.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatToolCallGiven")]
 struct ToolCall {
     #[serde(default)]
     id: String,
     function: Option<Function>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The function, and what it was called with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatToolCallFunctionGiven")]
 struct Function {
     #[serde(default)]
     name: String,

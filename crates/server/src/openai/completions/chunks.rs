@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use chat::{AssistantName, EventRef, Frame, Source, Turn, TurnError};
 use engine::Seen;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub(super) struct Chunks {
     stage: Stage,
     /// The call that runs; earlier ones have failed.
     call: u32,
-    fallbacks: u32,
+    /// Calls that were told to follow another.
+    told: u32,
     /// Frames of that call, while nothing is sent.
     held: Vec<Arc<str>>,
     sent: Sent,
@@ -44,33 +46,52 @@ pub(super) struct Chunks {
     end: Option<Option<TurnError>>,
 }
 
-#[derive(Serialize)]
-struct Chunk<'a> {
+/// OpenAI's `chat.completion.chunk`: a piece of a streamed completion.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionChunk")]
+pub(crate) struct Chunk<'a> {
+    /// The turn's id with another prefix: the same in all chunks.
+    #[schemars(extend("pattern" = "^chatcmpl-[0-9a-f]{32}$"))]
     id: &'a str,
+    #[schemars(extend("const" = "chat.completion.chunk"))]
     object: &'static str,
+    /// When it was asked for, in seconds since 1970.
     created: i64,
+    /// The assistant that answers.
     model: &'a str,
+    /// One, or none in the chunk that has the usage.
     choices: &'a [Choice<'a>],
     /// There only where the client asked for usage: null in all chunks but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
+    /// What the reply rests on, in the chunk that has the `finish_reason`: not OpenAI's.
     #[serde(skip_serializing_if = "<[Source]>::is_empty")]
     sources: &'a [Source],
 }
 
-#[derive(Serialize)]
+/// What a chunk adds.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionChunkChoice")]
 struct Choice<'a> {
+    /// Always 0.
     index: u8,
     delta: Delta<'a>,
     logprobs: (),
+    /// Why it ended: null in all chunks but the last that has a choice.
+    #[schemars(extend("enum" = ["stop", "length", "content_filter", "tool_calls", null]))]
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Default, Serialize)]
+/// What is appended to the message.
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionDelta")]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("const" = "assistant"))]
     role: Option<&'static str>,
+    /// Text to append.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
@@ -83,7 +104,7 @@ impl Chunks {
             turn: None,
             stage: Stage::Waiting,
             call: 0,
-            fallbacks: 0,
+            told: 0,
             held: Vec::new(),
             sent: Sent::default(),
             upstream_model: None,
@@ -131,7 +152,7 @@ impl Script for Chunks {
             Seen::Standing(_) => {}
             Seen::Frame(frame) => self.frame(frame),
             Seen::Event(_, event) => match event {
-                EventRef::Progress(progress) if progress.step == "fallback" => self.fallback(),
+                EventRef::Progress(progress) if frame::is_another_call(&progress.step) => self.another_call(),
                 EventRef::Delta(text) => self.text(|sent| sent.append(text)),
                 EventRef::Replaced(text) => self.text(|sent| sent.replace(text)),
                 EventRef::Ended(turn) => self.finish(turn),
@@ -157,17 +178,17 @@ impl Chunks {
             Stage::Events => {}
             Stage::Waiting => {
                 self.held.push(Arc::clone(&frame.json));
-                if frame::says_something(&frame.json) {
+                if Frame::says_something(&frame.json) {
                     self.begin();
                 }
             }
         }
     }
 
-    fn fallback(&mut self) {
-        self.fallbacks += 1;
-        if self.fallbacks > self.call {
-            self.next_call(self.fallbacks);
+    fn another_call(&mut self) {
+        self.told += 1;
+        if self.told > self.call {
+            self.next_call(self.told);
         }
     }
 

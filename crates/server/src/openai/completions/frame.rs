@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chat::{AssistantName, TurnId};
-use indexmap::IndexMap;
 use memchr::memchr2;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
@@ -115,22 +114,9 @@ pub(super) fn model(frame: &str) -> Option<String> {
     serde_json::from_str::<Named>(frame).ok()?.model
 }
 
-/// Whether a chunk says anything beyond who speaks: text, a piece of a tool's call, or what we do not know.
-pub(super) fn says_something(frame: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Chunk {
-        #[serde(default)]
-        choices: Vec<Choice>,
-    }
-    #[derive(Deserialize)]
-    struct Choice {
-        #[serde(default)]
-        delta: IndexMap<String, Box<RawValue>>,
-    }
-    let Ok(Chunk { choices }) = serde_json::from_str(frame) else { return false };
-    let nothing = |value: &RawValue| matches!(value.get(), "null" | "\"\"" | "[]" | "{}");
-    let mut said = choices.iter().flat_map(|choice| &choice.delta);
-    said.any(|(name, value)| name != "role" && !nothing(value))
+/// Whether a step says that another call has begun: what came before it is of one that failed.
+pub(super) fn is_another_call(step: &str) -> bool {
+    matches!(step, "retry" | "fallback")
 }
 
 #[cfg(test)]
@@ -163,23 +149,5 @@ mod tests {
         );
         assert_eq!(rewritten(&frames, "{}"), Some(format!(r#"{{"id":"chatcmpl-{id}","model":"support"}}"#)));
         assert_eq!(rewritten(&frames, "[1]"), None);
-    }
-
-    #[test]
-    fn who_speaks_is_not_yet_an_answer() {
-        for silent in [
-            r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null}}]}"#,
-            r#"{"choices":[],"usage":{"total_tokens":1}}"#,
-            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
-        ] {
-            assert!(!says_something(silent), "{silent}");
-        }
-        for said in [
-            r#"{"choices":[{"delta":{"content":"a"}}]}"#,
-            r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#,
-            r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
-        ] {
-            assert!(says_something(said), "{said}");
-        }
     }
 }

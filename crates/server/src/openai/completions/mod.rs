@@ -1,8 +1,8 @@
 //! `POST /v1/chat/completions`.
 
-mod answer;
-mod ask;
-mod chunks;
+pub(crate) mod answer;
+pub(crate) mod ask;
+pub(crate) mod chunks;
 mod frame;
 
 use axum::extract::State;
@@ -85,7 +85,9 @@ async fn whole(app: &App, who: &Who, mut reader: Reader, asked: Asked) -> Result
     loop {
         let take = |seen: Seen<'_>| match seen {
             Seen::Frame(frame) => last = Some(frame.clone()),
-            Seen::Event(_, EventRef::Progress(progress)) if progress.step == "fallback" => calls += 1,
+            Seen::Event(_, EventRef::Progress(progress)) if frame::is_another_call(&progress.step) => {
+                calls += 1
+            }
             _ => {}
         };
         let read = tokio::select! {

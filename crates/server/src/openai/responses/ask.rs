@@ -2,34 +2,65 @@
 
 use chat::{Content, ErrorCode, Metadata, Part, Role, TurnError, UserId};
 use engine::Prompt;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::error::ApiError;
 use crate::openai::item::{Given, Told};
+use crate::text::NOT_BLANK;
 
-/// The fields that the gateway understands; others are let through or ignored.
-#[derive(Debug, Deserialize)]
+/// A response to be made. These are the fields that the gateway itself understands; others reach a provider of the same dialect in its
+/// words, and are ignored by name (`x-ignored-parameters`) or refused elsewhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewResponse", extend("additionalProperties" = true), extend("oneOf" = [
+    {"title": "A new conversation, or nothing that is kept", "required": ["model"],
+     "properties": {"model": {"type": "string"}, "conversation": {"type": "null"}, "previous_response_id": {"type": "null"}},
+     "anyOf": [{"properties": {"background": {"enum": [false, null]}}}, {"properties": {"store": {"enum": [true, null]}}}]},
+    {"title": "A conversation goes on", "required": ["conversation"],
+     "properties": {"conversation": {"type": ["string", "object"]}, "previous_response_id": {"type": "null"},
+                    "store": {"enum": [true, null]}}},
+    {"title": "An earlier response is followed", "required": ["previous_response_id"],
+     "properties": {"previous_response_id": {"type": "string"}, "conversation": {"type": "null"},
+                    "store": {"enum": [true, null]}}},
+]))]
 #[serde(expecting = "a JSON object")]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
+    /// The assistant to ask; where a conversation goes on, its own when left out.
+    #[schemars(extend("pattern" = NOT_BLANK))]
     pub(super) model: Option<String>,
+    /// What is said; the last of it is from the user.
     pub(super) input: Input,
+    /// How the assistant is to take it, for this turn alone.
     pub(super) instructions: Option<String>,
+    /// Whether to answer with an event stream. False when left out.
     pub(super) stream: Option<bool>,
+    /// Whether to answer at once, and to go on whoever reads. False when left out.
     pub(super) background: Option<bool>,
+    /// The response to follow; one that is not its conversation's last is followed in a copy.
     pub(super) previous_response_id: Option<String>,
+    /// The conversation to continue.
     pub(super) conversation: Option<ConversationParam>,
+    /// Whether the turn is kept. True when left out.
     pub(super) store: Option<bool>,
+    /// Free words about the turn: at most 16 KiB as JSON.
     pub(super) metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// The end user, for the provider and for lists.
     pub(super) user: Option<UserId>,
 }
 
 /// A conversation by its id, or as an object that has one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseConversationGiven")]
 #[serde(untagged, expecting = "a conversation's id, or an object with `id`")]
 pub(super) enum ConversationParam {
+    /// Its id.
     Id(String),
-    Object { id: String },
+    /// An object that has it.
+    Object {
+        /// It.
+        id: String,
+    },
 }
 
 impl ConversationParam {
@@ -43,6 +74,23 @@ impl ConversationParam {
 /// A string, or a list of items.
 #[derive(Debug)]
 pub(super) struct Input(Vec<Given>);
+
+impl JsonSchema for Input {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ResponseInput".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let items = generator.subschema_for::<Vec<Given>>();
+        json_schema!({
+            "description": "A text of the user's, or items.",
+            "oneOf": [
+                {"title": "A text", "type": "string", "minLength": 1},
+                {"title": "Items", "type": "array", "minItems": 1, "items": items.as_value().get("items")},
+            ],
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {

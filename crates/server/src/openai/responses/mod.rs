@@ -1,8 +1,8 @@
 //! `/v1/responses`: turns in OpenAI's newer form.
 
-mod ask;
-mod events;
-mod object;
+pub(crate) mod ask;
+pub(crate) mod events;
+pub(crate) mod object;
 mod passed;
 mod place;
 
@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use chat::{ErrorCode, Turn, TurnError, TurnId};
 use engine::{Ask, AssistantView, Read, Reader, Seen};
-use http::Uri;
+use http::{Method, Uri};
 use serde_json::value::RawValue;
 
 use super::conversations::{Deleted, Paging, Walk};
@@ -25,6 +25,7 @@ use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::query::Params;
 use crate::routes::chats::{check_metadata, user_of};
+use crate::sse;
 use ask::Wanted;
 use events::{Begins, Events};
 use object::{Echo, Object};
@@ -214,6 +215,7 @@ pub(super) async fn read(
     State(app): State<App>,
     who: Who,
     Path(id): Path<String>,
+    method: Method,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = named(&id)?;
@@ -223,6 +225,13 @@ pub(super) async fn read(
         return Ok(shown(&*app.engine.turn(who.caller(), id).await?, &Echo::default()));
     }
     let reader = app.engine.events(who.caller(), id, 0).await?;
+    if method == Method::HEAD {
+        // Neither waited for nor counted as a reader: where turns end with their last reader, this one must not be it.
+        if let Some(reader) = reader {
+            reader.never_came();
+        }
+        return Ok(sse::answer(axum::body::Body::empty(), id));
+    }
     let reader = reader.ok_or_else(|| ApiError::internal("an ended turn without events"))?;
     watch(&app, &who, reader, Events::new(Begins::Accepted, Echo::default(), after)).await
 }

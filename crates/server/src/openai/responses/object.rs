@@ -1,6 +1,7 @@
 //! A turn as a response.
 
 use chat::{ConversationId, FinishReason, Metadata, Source, Turn, TurnError, TurnStatus};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::openai::item::{Item, Piece};
@@ -16,34 +17,56 @@ pub(super) struct Echo {
 }
 
 /// OpenAI's `response`.
-#[derive(Debug, Serialize)]
-pub(super) struct Object<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Response")]
+pub(crate) struct Object<'a> {
+    /// The turn's id with another prefix.
+    #[schemars(extend("pattern" = "^resp_[0-9a-f]{32}$"))]
     id: String,
+    #[schemars(extend("const" = "response"))]
     object: &'static str,
+    /// When it was asked for, in seconds since 1970.
     created_at: i64,
+    /// When it was whole, in seconds since 1970.
     completed_at: Option<i64>,
+    /// How it stands. A reply that broke off has failed.
+    #[schemars(extend("enum" = ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]))]
     status: &'static str,
+    /// As it was asked for: shown to who asked.
     background: bool,
+    /// The conversation that it stands in; null where nothing is kept.
     conversation: Option<Conversation>,
+    /// Why it failed.
     error: Option<Failed<'a>>,
+    /// Why it stopped short.
     incomplete_details: Option<Details>,
+    /// As they were given: shown to who gave them.
     instructions: Option<&'a str>,
     max_output_tokens: (),
     max_tool_calls: (),
+    /// The assistant that answered: a fallback has another name than the one that was asked.
     model: &'a str,
+    /// The reply.
     output: Vec<Item>,
     parallel_tool_calls: bool,
+    /// As it was given: shown to who gave it.
     previous_response_id: Option<&'a str>,
     reasoning: Reasoning,
+    #[schemars(extend("const" = "default"))]
     service_tier: &'static str,
+    /// Whether it is kept.
     store: bool,
     temperature: (),
     text: Text,
+    #[schemars(extend("const" = "auto"))]
     tool_choice: &'static str,
     tools: [(); 0],
     top_p: (),
+    #[schemars(extend("const" = "disabled"))]
     truncation: &'static str,
+    /// Null where the provider reports no tokens.
     usage: Option<Usage>,
+    /// As it was given: shown to who gave it.
     user: Option<&'a str>,
     metadata: &'a Metadata,
     /// What the reply rests on: not OpenAI's.
@@ -51,55 +74,77 @@ pub(super) struct Object<'a> {
     sources: &'a [Source],
 }
 
-#[derive(Debug, Serialize)]
+/// A conversation, by its id.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseConversation")]
 struct Conversation {
     id: ConversationId,
 }
 
-#[derive(Debug, Serialize)]
+/// Why a response failed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseError")]
 struct Failed<'a> {
     code: chat::ErrorCode,
     message: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+/// Why a response stopped short.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseIncompleteDetails")]
 struct Details {
+    #[schemars(extend("enum" = ["max_output_tokens", "content_filter"]))]
     reason: &'static str,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// How the model reasons: not known here.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseReasoning")]
 struct Reasoning {
     effort: (),
     summary: (),
 }
 
-#[derive(Debug, Serialize)]
+/// In which form the reply is.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseText")]
 struct Text {
     format: Format,
 }
 
-#[derive(Debug, Serialize)]
+/// The form of the reply.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseTextFormat")]
 struct Format {
+    #[schemars(extend("const" = "text"))]
     r#type: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+/// What a response used.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseUsage")]
 struct Usage {
     input_tokens: u64,
     input_tokens_details: Cached,
     output_tokens: u64,
     output_tokens_details: Thought,
     total_tokens: u64,
+    /// Money, where the provider names it: not OpenAI's, and not called `cost`, as in Chat Completions.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<chat::Cost>,
+    #[schemars(with = "chat::Cost")]
+    billed: Option<chat::Cost>,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// Tokens that were read from a cache: not known here.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseInputTokensDetails")]
 struct Cached {
     cached_tokens: u64,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// Tokens that the model thought in: not known here.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseOutputTokensDetails")]
 struct Thought {
     reasoning_tokens: u64,
 }
@@ -112,7 +157,7 @@ impl From<Counts> for Usage {
             output_tokens: output,
             output_tokens_details: Thought::default(),
             total_tokens: total,
-            cost,
+            billed: cost,
         }
     }
 }

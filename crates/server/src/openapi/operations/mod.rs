@@ -2,8 +2,11 @@
 
 mod assistants;
 mod conversations;
+mod dialect;
 mod operators;
 mod turns;
+
+pub(super) use dialect::under_openai;
 
 use super::operation::Operation;
 use super::schemas::Schemas;
@@ -13,6 +16,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         turns::operations(schemas),
         conversations::operations(schemas),
         assistants::operations(schemas),
+        dialect::operations(schemas),
         operators::operations(schemas),
     ]
     .into_iter()

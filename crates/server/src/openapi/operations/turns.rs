@@ -56,7 +56,7 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
             .query(
                 "after",
                 "The number of the last event that was read, for clients that cannot send `Last-Event-ID`.",
-                json!({"type": "integer", "format": "uint64", "minimum": 0}),
+                json!({"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX}),
             )
             .shared("Last-Event-ID")
             .content(200, "The events from there on, to the turn's end.", "text/event-stream", stream)

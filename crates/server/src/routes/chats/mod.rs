@@ -9,7 +9,7 @@ use chat::{
     WhenBusy,
 };
 use engine::{Ask, Prompt, Reader};
-use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -176,11 +176,17 @@ pub(super) async fn events(
     State(app): State<App>,
     who: Who,
     Name(id): Name<TurnId>,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = after(&uri, &headers)?;
     match app.engine.events(who.caller(), id, after).await? {
+        // Where turns end with their last reader, this one must not be it.
+        Some(reader) if method == Method::HEAD => {
+            reader.never_came();
+            Ok(sse::answer(axum::body::Body::empty(), id))
+        }
         Some(reader) => Ok(watch(&app, &who, reader)),
         None => {
             let mut response = StatusCode::NO_CONTENT.into_response();

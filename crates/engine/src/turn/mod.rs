@@ -1,12 +1,13 @@
 //! The whole life of a turn: ask, follow, recover, end.
 
+mod account;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat::{
-    Attempt, AttemptOutcome, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease,
-    LedgerRow, Piece, Progress, ProviderError, Timestamp, Turn, TurnError, TurnStatus,
+    Attempt, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece, Progress,
+    ProviderError, Timestamp, Turn, TurnError, TurnStatus,
 };
 use futures_util::FutureExt;
 use tokio::time::{Instant, Sleep};
@@ -14,12 +15,13 @@ use tokio::time::{Instant, Sleep};
 use crate::call::{Call, Facts, Step};
 use crate::catalog::Assistant;
 use crate::describe::{describe, worse};
-use crate::observe::{TurnWatch, log_content, log_failure};
+use crate::observe::{TurnWatch, log_content};
 use crate::question::Question;
 use crate::record::Recorder;
 use crate::recover::Writing;
 use crate::running::{Running, Stop};
 use crate::thread::AskedThread;
+use account::Ledger;
 
 /// A frame of OpenAI's stream carries a word or two in about two hundred bytes; replies are far shorter than `max_reply`.
 const FRAME_BYTES_PER_TEXT_BYTE: usize = 8;
@@ -50,6 +52,8 @@ struct Active {
     number: u32,
     call: Call,
     writing: Writing,
+    /// The note of it that the store should have before it is sent; none where there is none to wait for.
+    note: Option<u64>,
 }
 
 /// How the turn comes to its end.
@@ -76,6 +80,8 @@ struct Life {
     job: Job,
     active: Vec<Active>,
     next_candidate: usize,
+    /// Calls that followed another: told as `retry` or `fallback`.
+    told: u32,
     attempts: Vec<Attempt>,
     /// The worst failure so far that a client should know of.
     error: Option<(TurnError, bool)>,
@@ -89,13 +95,6 @@ struct Life {
     effect: Effect,
 }
 
-/// Numbers the turn's calls and keeps their rows until the store has them.
-#[derive(Debug, Default)]
-struct Ledger {
-    next: u32,
-    all: Vec<LedgerRow>,
-}
-
 impl Job {
     /// Runs the turn to its end.
     ///
@@ -105,6 +104,7 @@ impl Job {
             job: self,
             active: Vec::with_capacity(1),
             next_candidate: 0,
+            told: 0,
             attempts: Vec::new(),
             error: None,
             author: None,
@@ -140,7 +140,10 @@ impl Life {
                 }
             };
             let ending = match next {
-                Next::Kept => None,
+                Next::Kept => {
+                    self.release();
+                    None
+                }
                 Next::Stopped => Some(Ending::Stopped(self.job.running.stop_reason())),
                 Next::Deadline => Some(self.out_of_time()),
                 Next::Hedge => {
@@ -163,9 +166,9 @@ impl Life {
     fn ask_next(&mut self) -> bool {
         let Some(assistant) = self.job.candidates.get(self.next_candidate).cloned() else { return false };
         let is_asked = self.next_candidate == 0;
-        let number = u32::try_from(self.next_candidate).unwrap_or(u32::MAX);
         self.next_candidate += 1;
         if !is_asked {
+            self.told += 1;
             let step = Progress::step("fallback").with("assistant", assistant.name.as_str());
             self.job.running.write(|log| log.progress(step));
         }
@@ -174,7 +177,8 @@ impl Life {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
-        self.active.push(Active { number, call, writing: Writing::new(is_asked) });
+        let (number, writing) = (self.told, Writing::new(is_asked));
+        self.active.push(Active { number, call, writing, note: None });
         let more = self.next_candidate < self.job.candidates.len();
         // What is passed through cannot be spliced: one call at a time.
         let spliced = self.job.question.extension.is_none();
@@ -206,8 +210,8 @@ impl Life {
             assistant.iter().for_each(|assistant| self.job.recorder.own_thread(assistant, thread.clone()));
         }
         match step {
-            Step::Retry(report) => {
-                self.note_retry(index, &report);
+            Step::Retry(report, usage) => {
+                self.note_retry(index, &report, usage);
                 None
             }
             Step::Piece(piece) => self.take_piece(index, piece),
@@ -293,10 +297,10 @@ impl Life {
 
     /// Ends the turn with a call that says more than it may.
     fn cut(&mut self, index: usize) -> Option<Ending> {
-        let active = self.active.swap_remove(index);
+        let mut active = self.active.swap_remove(index);
         self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
         let error = ProviderError::new(Failure::Protocol).saying("the reply is longer than `max_reply`");
-        self.note_failure(&active, &error);
+        self.note_failure(&mut active, &error);
         Some(Ending::Broken(describe(&error, &active.call.assistant)))
     }
 
@@ -309,7 +313,7 @@ impl Life {
             let sources = error.sources.clone();
             self.job.running.write(|log| active.writing.take(log, Piece::Sources(sources)));
         }
-        self.note_failure(&active, error);
+        self.note_failure(&mut active, error);
         let told = describe(error, &active.call.assistant);
         if error.failure == Failure::Filtered {
             self.drop_all();
@@ -330,128 +334,19 @@ impl Life {
 
     /// Drops the calls that another one was quicker than.
     fn drop_all(&mut self) {
-        for loser in std::mem::take(&mut self.active) {
-            self.note_loser(&loser);
+        for mut loser in std::mem::take(&mut self.active) {
+            self.note_loser(&mut loser);
         }
-    }
-
-    fn note_loser(&mut self, loser: &Active) {
-        loser.call.ended(AttemptOutcome::HEDGED.as_str(), None);
-        if loser.call.is_asked {
-            self.job.thread.in_doubt();
-        }
-        if loser.call.is_under_way() {
-            self.may_have_acted(Effect::Possible);
-            self.enter(&loser.call, "hedged".to_owned(), loser.call.facts.usage.clone(), false);
-        }
-        self.attempt(
-            &loser.call,
-            AttemptOutcome::HEDGED,
-            None,
-            loser.call.duration(),
-            loser.call.facts.usage.clone(),
-        );
-    }
-
-    fn note_retry(&mut self, index: usize, report: &chat::AttemptReport) {
-        let Some(active) = self.active.get(index) else { return };
-        let (assistant, at) = (Arc::clone(&active.call.assistant), active.call.at);
-        if report.failure.was_sent() && !report.unsent {
-            let row = self.job.row(&assistant, at, report.failure.code().as_str().to_owned(), None, false);
-            self.ledger.enter(row);
-        }
-        let step = Progress::step("retry")
-            .with("assistant", assistant.name.as_str())
-            .with("code", report.failure.code().as_str())
-            .with("retry_in_ms", Attempt::millis(report.retry_in));
-        self.attempts.push(Attempt {
-            assistant: assistant.name.clone(),
-            provider: assistant.provider.name.clone(),
-            outcome: AttemptOutcome::Failed(report.failure.code()),
-            status: report.status,
-            duration_ms: Attempt::millis(report.duration),
-            usage: None,
-        });
-        self.job.running.write(|log| log.progress(step));
-        self.may_have_acted(report.failure.effect());
-        self.note_in_flight();
-    }
-
-    fn may_have_acted(&mut self, effect: Effect) {
-        if effect == Effect::Possible {
-            self.effect = effect;
-        }
-    }
-
-    fn note_failure(&mut self, active: &Active, error: &ProviderError) {
-        let usage = error.usage.clone().or_else(|| active.call.facts.usage.clone());
-        self.may_have_acted(if active.call.has_text { Effect::Possible } else { error.failure.effect() });
-        let is_told = active.call.is_told();
-        if !is_told {
-            active.call.ended(error.failure.code().as_str(), error.status);
-            log_failure(self.job.running.id, &active.call.assistant, error);
-        }
-        if error.was_sent() && !is_told {
-            self.enter(
-                &active.call,
-                error.failure.code().as_str().to_owned(),
-                usage.clone(),
-                active.call.has_text,
-            );
-        }
-        if active.call.is_asked {
-            self.job.thread.failed(error);
-        }
-        let outcome = AttemptOutcome::Failed(error.failure.code());
-        let duration = if error.was_sent() { active.call.duration() } else { Duration::ZERO };
-        if !is_told {
-            self.attempt(&active.call, outcome, error.status, duration, usage);
-        }
-        self.note_in_flight();
-    }
-
-    fn attempt(
-        &mut self,
-        call: &Call,
-        outcome: AttemptOutcome,
-        status: Option<u16>,
-        duration: Duration,
-        usage: Option<chat::Usage>,
-    ) {
-        self.attempts.push(Attempt {
-            assistant: call.assistant.name.clone(),
-            provider: call.assistant.provider.name.clone(),
-            outcome,
-            status,
-            duration_ms: Attempt::millis(duration),
-            usage,
-        });
-    }
-
-    fn enter(&mut self, call: &Call, outcome: String, usage: Option<chat::Usage>, answered: bool) {
-        let row = self.job.row(&call.assistant, call.at, outcome, usage, answered);
-        self.ledger.enter(row);
-    }
-
-    /// Tells the recorder what the store should know if the process ended now.
-    fn note_in_flight(&mut self) {
-        let mut rows = Vec::with_capacity(self.active.len());
-        for (number, active) in (self.ledger.next..).zip(&self.active) {
-            let outcome = LedgerRow::INTERRUPTED.to_owned();
-            let row = self.job.row(&active.call.assistant, active.call.at, outcome, None, false);
-            rows.push(LedgerRow { number, ..row });
-        }
-        self.job.recorder.calls(&self.ledger.all, rows, &self.attempts);
     }
 
     fn out_of_time(&mut self) -> Ending {
         let error = ProviderError::new(Failure::TimedOut(Clock::Total));
         let mut told = None;
-        for active in std::mem::take(&mut self.active) {
+        for mut active in std::mem::take(&mut self.active) {
             if active.writing.is_live() && active.call.has_text {
                 self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
             }
-            self.note_failure(&active, &error);
+            self.note_failure(&mut active, &error);
             told.get_or_insert_with(|| describe(&error, &active.call.assistant));
         }
         let total = || TurnError::new(ErrorCode::TotalTimeout, "the turn took longer than `total_timeout`");
@@ -482,7 +377,7 @@ impl Life {
             }
             Ending::Broken(error) if has_text => (TurnStatus::Incomplete, Some(error)),
             Ending::Broken(error) => (TurnStatus::Failed, Some(error)),
-            Ending::Stopped(Stop::Drain) => {
+            Ending::Stopped(Stop::Drain | Stop::Fenced) => {
                 let error =
                     TurnError::new(ErrorCode::Draining, "the gateway was shut down while the turn ran");
                 (if has_text { TurnStatus::Incomplete } else { TurnStatus::Failed }, Some(error))
@@ -508,7 +403,8 @@ impl Life {
 
     /// Drops the calls that still run, and puts them on record.
     fn stop_calls(&mut self, ending: &Ending) {
-        for active in std::mem::take(&mut self.active) {
+        for mut active in std::mem::take(&mut self.active) {
+            self.note_untold(&mut active);
             if active.writing.is_live() && active.call.has_text {
                 self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
             }
@@ -517,9 +413,12 @@ impl Life {
             }
             if active.call.is_under_way() {
                 self.may_have_acted(Effect::Possible);
-                let outcome =
-                    if matches!(ending, Ending::Stopped(Stop::Drain)) { "draining" } else { "cancelled" };
-                active.call.ended(outcome, None);
+                let outcome = if matches!(ending, Ending::Stopped(Stop::Drain | Stop::Fenced)) {
+                    "draining"
+                } else {
+                    "cancelled"
+                };
+                active.call.ended(outcome, active.call.status());
                 self.enter(
                     &active.call,
                     outcome.to_owned(),
@@ -545,14 +444,6 @@ impl Life {
             (turn.assistant, turn.provider) = (asked.name.clone(), asked.provider.name.clone());
         }
         turn
-    }
-}
-
-impl Ledger {
-    fn enter(&mut self, mut row: LedgerRow) {
-        row.number = self.next;
-        self.next += 1;
-        self.all.push(row);
     }
 }
 
