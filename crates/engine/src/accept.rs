@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, Message,
-    MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
-    StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId,
+    MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread,
+    ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,7 +19,7 @@ use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::engine::{Inner, OnDisconnect, draining};
 use crate::observe::{TurnWatch, log_content};
-use crate::question::Question;
+use crate::question::{Question, told};
 use crate::record::Recorder;
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
@@ -567,12 +567,6 @@ async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) 
     let free = turn.status == TurnStatus::Failed;
     recorder.end(running, turn.clone(), ThreadUpdate::Untouched, Vec::new(), free).await;
     turn
-}
-
-/// What an earlier message is to a provider.
-pub(crate) fn told(message: Message) -> (i64, HistoryMessage) {
-    let told = HistoryMessage { role: message.role, author: message.author, content: message.content };
-    (message.position, told)
 }
 
 fn job(
