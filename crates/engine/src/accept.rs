@@ -1,14 +1,16 @@
 //! From a request to a turn that is durable: who may ask whom, what of it can be done, and the commit.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, Message,
-    MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
-    StoredThread, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
-    UserId, WhenBusy,
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, KeyId,
+    LedgerRow, Message, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission,
+    Role, StoreError, StoredThread, TenantId, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId,
+    TurnStatus, TurnTarget, UserId, WhenBusy,
 };
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -24,7 +26,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish};
+use crate::{doubt, follow, membership, publish, settle};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -91,7 +93,29 @@ pub(crate) async fn run(
     let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
     log_content(id, "user", &plan.message);
     let span = watch.span.clone();
-    Box::pin(live(inner, caller, ask, plan, admitted, watch)).instrument(span).await;
+    let running = Arc::clone(&admitted.running);
+    let (tenant, key) = (caller.tenant.clone(), caller.key);
+    let life = Box::pin(live(Arc::clone(&inner), caller, ask, plan, admitted, watch)).instrument(span);
+    if AssertUnwindSafe(life).catch_unwind().await.is_err() {
+        let row = first_row(&running.snapshot(), tenant.clone(), key);
+        Box::pin(settle::abandoned(&inner, &tenant, &running, vec![row])).await;
+    }
+}
+
+/// The call that a turn begins with, of which nothing else is known.
+fn first_row(turn: &Turn, tenant: TenantId, key: KeyId) -> LedgerRow {
+    LedgerRow {
+        turn_id: turn.id,
+        number: 0,
+        tenant,
+        key,
+        assistant: turn.assistant.clone(),
+        provider: turn.provider.clone(),
+        at: turn.created_at,
+        outcome: LedgerRow::INTERRUPTED.to_owned(),
+        answered: false,
+        usage: None,
+    }
 }
 
 /// A turn from its acceptance to its end.

@@ -2,13 +2,15 @@
 
 mod account;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use chat::{
-    Attempt, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece, Progress,
-    ProviderError, Timestamp, Turn, TurnError, TurnStatus,
+    Attempt, AttemptOutcome, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece,
+    Progress, ProviderError, Timestamp, Turn, TurnError, TurnStatus,
 };
+use futures_util::FutureExt;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::{Call, Facts, Step};
@@ -110,7 +112,11 @@ impl Job {
             effect: Effect::None,
         };
         async move {
-            let ending = life.live().await;
+            // What panics is a mistake of ours or of a provider's code: whoever reads the turn is told of its end all the same.
+            let ending = match AssertUnwindSafe(life.live()).catch_unwind().await {
+                Ok(ending) => ending,
+                Err(_) => life.panicked().await,
+            };
             // Boxed: thousands of turns run, few end at the same time, and room for that would be most of their size.
             Box::pin(life.end(ending)).await;
         }
@@ -173,11 +179,12 @@ impl Life {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
-        let (number, writing) = (self.told, Writing::new(is_asked));
+        let (number, writing, at) = (self.told, Writing::new(is_asked), call.at);
         self.active.push(Active { number, call, writing, note: None });
         let more = self.next_candidate < self.job.candidates.len();
         // What is passed through cannot be spliced: one call at a time.
         let spliced = self.job.question.extension.is_none();
+        self.ledger.made.push((assistant, at));
         self.hedge = hedge_after
             .filter(|_| spliced && more && log_is_empty && self.active.len() == 1)
             .map(|after| Box::pin(tokio::time::sleep(after)));
@@ -382,6 +389,16 @@ impl Life {
         drop(self.job.lease);
     }
 
+    /// A piece of code panicked: the turn goes no further. What was said of it is in the process's own output.
+    async fn panicked(&mut self) -> Ending {
+        tracing::error!(turn.id = %self.job.running.id, "a turn panicked: it ends here");
+        self.job.recorder.finish_writing(&self.job.running).await;
+        self.job.thread.in_doubt();
+        self.effect = Effect::Possible;
+        self.enter_lost();
+        Ending::Broken(panicked())
+    }
+
     /// Drops the calls that still run, and puts them on record.
     fn stop_calls(&mut self, ending: &Ending) {
         for mut active in std::mem::take(&mut self.active) {
@@ -394,10 +411,10 @@ impl Life {
             }
             if active.call.is_under_way() {
                 self.may_have_acted(Effect::Possible);
-                let outcome = if matches!(ending, Ending::Stopped(Stop::Drain | Stop::Fenced)) {
-                    "draining"
-                } else {
-                    "cancelled"
+                let outcome = match ending {
+                    Ending::Stopped(Stop::Drain | Stop::Fenced) => "draining",
+                    Ending::Broken(error) => error.code.as_str(),
+                    Ending::Stopped(Stop::Cancel) | Ending::Whole(_) => "cancelled",
                 };
                 active.call.ended(outcome, active.call.status());
                 self.enter(
@@ -406,6 +423,15 @@ impl Life {
                     active.call.facts.usage.clone(),
                     active.call.has_text,
                 );
+                if let Ending::Broken(error) = ending {
+                    self.attempt(
+                        &active.call,
+                        AttemptOutcome::Failed(error.code),
+                        active.call.status(),
+                        active.call.duration(),
+                        active.call.facts.usage.clone(),
+                    );
+                }
             }
         }
     }
@@ -426,6 +452,11 @@ impl Life {
         }
         turn
     }
+}
+
+/// The error of a turn whose code has panicked.
+pub(crate) fn panicked() -> TurnError {
+    TurnError::new(ErrorCode::Internal, "something went wrong inside; what had come is kept")
 }
 
 /// The next step of any call; never resolves when there is none.
