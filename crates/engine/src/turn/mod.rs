@@ -209,7 +209,14 @@ impl Life {
                     // A provider's code lets no empty answer pass; this is the last line of defence.
                     return self.failed(active, &Failure::Empty.into());
                 }
-                self.job.running.write(|log| active.writing.end(log));
+                self.job.running.write(|log| {
+                    let behind = (log.last_seq(), log.frames().len());
+                    active.writing.end(log);
+                    if log.last_seq() > behind.0 {
+                        let (call, running) = (&active.call, &self.job.running);
+                        running.written_by(&call.assistant, call.facts.model.clone(), behind);
+                    }
+                });
                 self.drop_all();
                 let outcome = match finish {
                     Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
@@ -246,6 +253,7 @@ impl Life {
         let active = self.active.get_mut(index)?;
         let bytes_max = self.job.reply_bytes_max;
         let is_cut = self.job.running.write(|log| {
+            let behind = (log.last_seq(), log.frames().len());
             let (piece, is_cut) =
                 fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
             active.writing.take(log, piece);
@@ -256,7 +264,7 @@ impl Life {
                 self.job.recorder.facts(&active.call.facts);
                 self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
                 // Within the log's lock: who reads the text knows whose it is.
-                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone());
+                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone(), behind);
             }
             is_cut
         });
@@ -276,7 +284,7 @@ impl Life {
         let (active, running) = (self.active.get(index)?, &self.job.running);
         running.write(|log| {
             if log.frames().last().is_none_or(|last| last.call != active.number) {
-                running.written_by(&active.call.assistant, None);
+                running.written_by(&active.call.assistant, None, (log.last_seq(), log.frames().len()));
             }
             log.frame(Frame { call: active.number, json });
         });
