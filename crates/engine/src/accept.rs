@@ -1,12 +1,14 @@
 //! From a request to a turn that is durable: who may ask whom, what of it can be done, and the commit.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId,
-    MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread,
-    ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, KeyId,
+    LedgerRow, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role,
+    StoreError, StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
+    UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -25,7 +27,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish, thread};
+use crate::{doubt, follow, membership, publish, settle, thread};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -95,9 +97,53 @@ pub(crate) async fn run(
     let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
     log_content(id, "user", &plan.message);
     let span = watch.span.clone();
-    let job = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone()).await?;
+    let guard = Guard { inner: Arc::clone(&inner), running: Arc::clone(&admitted.running), key: caller.key };
+    let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
+    let job = guard.around(begun).await??;
     // The request's span is around the turn's own, as it is here.
-    Some(job.run().instrument(span).in_current_span().boxed())
+    Some(
+        async move { guard.around(job.run().instrument(span)).await.unwrap_or_default() }
+            .in_current_span()
+            .boxed(),
+    )
+}
+
+/// Sees to it that a turn ends whose code panics.
+struct Guard {
+    inner: Arc<Inner>,
+    running: Arc<Running>,
+    key: KeyId,
+}
+
+impl Guard {
+    /// What comes of a part of the turn's life; none where it panicked: then the turn has ended here.
+    async fn around<T>(&self, life: impl Future<Output = T>) -> Option<T> {
+        match AssertUnwindSafe(life).catch_unwind().await {
+            Ok(done) => Some(done),
+            Err(_) => {
+                let Self { inner, running, key } = self;
+                let row = first_row(&running.snapshot(), running, *key);
+                Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
+                None
+            }
+        }
+    }
+}
+
+/// The call that a turn begins with, of which nothing else is known.
+fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
+    LedgerRow {
+        turn_id: turn.id,
+        number: 0,
+        tenant: running.tenant.clone(),
+        key,
+        assistant: turn.assistant.clone(),
+        provider: turn.provider.clone(),
+        at: turn.created_at,
+        outcome: LedgerRow::INTERRUPTED.to_owned(),
+        answered: false,
+        usage: None,
+    }
 }
 
 /// A turn from its acceptance to where it may begin; none where it ends before that.
