@@ -1,6 +1,5 @@
 //! A turn watched in the dialect: the status is held back until there is something to send, then it is streamed to its end.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,17 @@ pub(super) trait Script: Send + 'static {
     fn take_out(&mut self) -> Bytes;
     /// Ends the stream with an error, if it has not ended.
     fn break_off(&mut self, error: TurnError);
+    /// Whether a stream that ends with an error is to end in the middle of its transfer, too.
+    fn is_cut(&self) -> bool;
 }
+
+/// How long the client has to take the error before its transfer is cut: what is not sent by then goes with it.
+const CUT_AFTER: Duration = Duration::from_millis(100);
+
+/// A stream that is not whole, told in HTTP's own way: the transfer has no proper end.
+#[derive(Debug, thiserror::Error)]
+#[error("the turn broke off, and so does its stream")]
+struct Cut;
 
 /// A turn that is read, by somebody whose key may end.
 pub(super) struct Watch<S> {
@@ -40,6 +49,7 @@ pub(super) struct Watch<S> {
     life: Arc<Life>,
     heartbeat: Duration,
     over: bool,
+    cut: bool,
     _open: Gauge,
 }
 
@@ -47,7 +57,7 @@ impl<S: Script> Watch<S> {
     pub(super) fn new(app: &App, who: &Who, reader: Reader, script: S) -> Self {
         let life = app.keys.lives.of(who.identity());
         let heartbeat = app.front.config.heartbeat;
-        Self { reader, script, life, heartbeat, over: false, _open: Gauge::streams() }
+        Self { reader, script, life, heartbeat, over: false, cut: false, _open: Gauge::streams() }
     }
 
     /// Waits until there is something to send.
@@ -75,8 +85,16 @@ impl<S: Script> Watch<S> {
     pub(super) fn answer(self) -> Response {
         let turn = self.reader.turn_id();
         let body = unfold(self, |mut watch| async move {
-            let chunk = watch.next().await?;
-            Some((Ok::<_, Infallible>(chunk), watch))
+            if let Some(chunk) = watch.next().await {
+                return Some((Ok(chunk), watch));
+            }
+            let broken = matches!(watch.script.ended(), Some(Some(_)));
+            if watch.cut || !broken || !watch.script.is_cut() {
+                return None;
+            }
+            watch.cut = true;
+            tokio::time::sleep(CUT_AFTER).await;
+            Some((Err(Cut), watch))
         });
         sse::answer(Body::from_stream(body), turn)
     }

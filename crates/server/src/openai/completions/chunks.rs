@@ -150,6 +150,12 @@ impl Script for Chunks {
         self.end = Some(Some(error));
     }
 
+    /// Vercel's AI SDK passes over the error's chunk where a whole text is waited for, and takes what came for all of it. No client
+    /// takes a transfer without an end for whole; all have read the error by then.
+    fn is_cut(&self) -> bool {
+        true
+    }
+
     fn take(&mut self, seen: Seen<'_>) {
         if self.end.is_some() {
             return;
