@@ -24,7 +24,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish};
+use crate::{doubt, follow, membership, publish, unread};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -112,18 +112,18 @@ async fn live(inner: Arc<Inner>, caller: Caller, ask: Ask, plan: Plan, admitted:
 /// A reader of a turn that runs or has run here.
 pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, repeated: bool) -> Reader {
     let cancels = inner.settings.load().on_disconnect == OnDisconnect::Cancel;
-    // Whoever runs a turn counts its readers; that one here has left says nothing.
+    // Whoever runs a turn counts its readers, and asks whether there are others elsewhere; that one here has left says nothing.
     let left: Option<Left> = (running.owner.is_some() && (cancels || !running.stored)).then(|| {
-        let registry = Arc::clone(&inner.registry);
+        let inner = Arc::clone(inner);
         let left: Left = Box::new(move |running| {
             if running.readers() > 0 {
                 return;
             }
-            if cancels && !running.is_unattended() && !running.read(chat::EventLog::is_ended) {
-                running.stop(Stop::Cancel);
+            if cancels {
+                unread::stop(&inner, running);
             }
             if !running.stored && running.settled.is_cancelled() {
-                registry.remove(running.id);
+                inner.registry.remove(running.id);
             }
         });
         left

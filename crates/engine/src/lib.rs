@@ -27,6 +27,7 @@ mod sync;
 mod tasks;
 mod thread;
 mod turn;
+mod unread;
 mod unstored;
 
 pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};

@@ -12,7 +12,9 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::{audit, auth, compress, cors, load_shed, rate_limit, request_id, trace, unread};
+use crate::middleware::{
+    audit, auth, compress, cors, leaving, load_shed, rate_limit, request_id, trace, unread,
+};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
     let outer = ServiceBuilder::new()
         // First, so that everything below can name the request.
         .layer(from_fn(request_id::name))
+        // Around all that answers.
+        .layer(from_fn_with_state(state(), leaving::leaving))
         // Before the span, so that no layer below can print a key by accident.
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.

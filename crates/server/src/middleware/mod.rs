@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod compress;
 pub(crate) mod cors;
+pub(crate) mod leaving;
 pub(crate) mod load_shed;
 pub(crate) mod rate_limit;
 pub(crate) mod request_id;
