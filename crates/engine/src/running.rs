@@ -45,6 +45,9 @@ pub(crate) struct Running {
     pub(crate) stored: bool,
     /// The name of this process, as its row has it; none when it does not run here.
     pub(crate) owner: Option<Arc<String>>,
+    /// Whether nobody but who asked for it will ever read what its providers sent for the OpenAI dialect: the request cannot be
+    /// repeated.
+    read_once: bool,
     /// Cancelled when the turn is to stop.
     pub(crate) stop: CancellationToken,
     stop_reason: OnceLock<Stop>,
@@ -56,6 +59,10 @@ pub(crate) struct Running {
     /// The turn as it stands while it runs.
     snapshot: Mutex<Arc<Turn>>,
     news: Notify,
+    /// More is being written: readers are told once, after that.
+    held: AtomicBool,
+    /// Something was written while it was held.
+    untold: AtomicBool,
     readers: AtomicUsize,
     /// Checkpoints of a turn that runs elsewhere that were seen here.
     checkpoints: AtomicUsize,
@@ -87,6 +94,7 @@ impl Running {
             reply_id,
             stored,
             owner: None,
+            read_once: false,
             stop: CancellationToken::new(),
             stop_reason: OnceLock::new(),
             settled: CancellationToken::new(),
@@ -94,11 +102,18 @@ impl Running {
             log: Mutex::new(EventLog::started(Arc::clone(&turn))),
             snapshot: Mutex::new(turn),
             news: Notify::new(),
+            held: AtomicBool::new(false),
+            untold: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
             checkpoints: AtomicUsize::new(0),
             unattended: AtomicBool::new(false),
             asking: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a turn whose request cannot be repeated.
+    pub(crate) fn read_once(self) -> Self {
+        Self { read_once: true, ..self }
     }
 
     /// A turn that does not run here, with its log as the store keeps it.
@@ -160,14 +175,25 @@ impl Running {
     /// Writes to the log, and tells the readers if anything was added.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&mut EventLog) -> T) -> T {
         let mut log = self.lock();
-        let before = (log.len(), log.frames().len());
+        let before = (log.len(), log.frame_count());
         let result = write(&mut log);
-        let news = (log.len(), log.frames().len()) != before;
+        let news = (log.len(), log.frame_count()) != before;
         drop(log);
         if news {
-            self.news.notify_waiters();
+            if self.held.load(Ordering::Acquire) {
+                self.untold.store(true, Ordering::Release);
+            } else {
+                self.news.notify_waiters();
+            }
         }
         result
+    }
+
+    /// Holds back the word to the readers until this is dropped: what came together is read together. For the turn's own task, once
+    /// at a time, and never over an `await`.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        self.held.store(true, Ordering::Release);
+        Held(Arc::clone(self))
     }
 
     /// Reads the log.
@@ -223,6 +249,19 @@ impl Running {
     fn lock(&self) -> MutexGuard<'_, EventLog> {
         // A panic while the log was held leaves it as it was before the last event: it can be read on.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Running::hold`].
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Running>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::Release);
+        if self.0.untold.swap(false, Ordering::AcqRel) {
+            self.0.news.notify_waiters();
+        }
     }
 }
 
@@ -363,16 +402,20 @@ impl Reader {
 
     fn follow_now(&mut self, take: &mut impl FnMut(Seen<'_>)) -> Option<Read> {
         let running = Arc::clone(&self.running);
-        let log = running.lock();
-        let news = log.frames().len() > self.frames;
+        let mut log = running.lock();
+        self.frames = self.frames.max(log.frames_forgotten());
+        let news = log.frame_count() > self.frames;
         if news || log.next_after(self.after).is_some() {
             take(Seen::Standing(&running.snapshot()));
         }
-        for frame in log.frames().iter().skip(self.frames).take(EVENTS_PER_READ_MAX) {
+        for frame in log.frames_after(self.frames).take(EVENTS_PER_READ_MAX) {
             take(Seen::Frame(frame));
             self.frames += 1;
         }
-        if self.frames < log.frames().len() {
+        if running.read_once {
+            log.forget_frames(self.frames);
+        }
+        if self.frames < log.frame_count() {
             return Some(Read::More);
         }
         // Under the same lock: no event is seen before the frame that it was made of.

@@ -9,6 +9,7 @@ use chat::{
     Attempt, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece, Progress,
     ProviderError, Timestamp, Turn, TurnError, TurnStatus,
 };
+use futures_util::FutureExt;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::{Call, Facts, Step};
@@ -24,6 +25,9 @@ use account::Ledger;
 
 /// A frame of OpenAI's stream carries a word or two in about two hundred bytes; replies are far shorter than `max_reply`.
 const FRAME_BYTES_PER_TEXT_BYTE: usize = 8;
+
+/// How many steps are taken without looking at clocks and at whether the turn is to stop.
+const STEPS_AT_ONCE_MAX: usize = 128;
 
 /// A turn that is accepted and runs.
 #[derive(Debug)]
@@ -147,7 +151,7 @@ impl Life {
                     self.ask_next();
                     None
                 }
-                Next::Step(index, step) => self.take(index, step),
+                Next::Step(index, step) => self.take_all(index, step),
             };
             if let Some(ending) = ending {
                 return ending;
@@ -183,6 +187,21 @@ impl Life {
             .map(|after| Box::pin(tokio::time::sleep(after)));
         self.note_in_flight();
         true
+    }
+
+    /// Takes a step and all that have come with it: they are written to the log together, and readers are told once.
+    fn take_all(&mut self, index: usize, step: Step) -> Option<Ending> {
+        let _held = self.job.running.hold();
+        let mut ending = self.take(index, step);
+        for _ in 1..STEPS_AT_ONCE_MAX {
+            if ending.is_some() || self.active.len() != 1 || !self.job.recorder.has_room(&self.job.running) {
+                break;
+            }
+            let next = self.active.first_mut().and_then(|only| only.call.next().now_or_never());
+            let Some(step) = next else { break };
+            ending = self.take(0, step);
+        }
+        ending
     }
 
     fn take(&mut self, index: usize, step: Step) -> Option<Ending> {
@@ -261,14 +280,14 @@ impl Life {
     }
 
     /// Keeps a frame for the OpenAI dialect. Frames are bounded as text is, with room for what stands around it.
-    fn take_frame(&mut self, index: usize, json: Arc<serde_json::value::RawValue>) -> Option<Ending> {
-        self.frame_bytes = self.frame_bytes.saturating_add(json.get().len());
+    fn take_frame(&mut self, index: usize, json: Arc<str>) -> Option<Ending> {
+        self.frame_bytes = self.frame_bytes.saturating_add(json.len());
         if self.frame_bytes > self.job.reply_bytes_max.saturating_mul(FRAME_BYTES_PER_TEXT_BYTE) {
             return self.cut(index);
         }
         let (active, running) = (self.active.get(index)?, &self.job.running);
         running.write(|log| {
-            if log.frames().last().is_none_or(|last| last.call != active.number) {
+            if log.last_frame().is_none_or(|last| last.call != active.number) {
                 running.written_by(&active.call.assistant, None);
             }
             log.frame(Frame { call: active.number, json });

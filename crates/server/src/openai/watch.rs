@@ -1,8 +1,6 @@
 //! A turn watched in the dialect: the status is held back until there is something to send, then it is streamed to its end.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -13,7 +11,7 @@ use futures_util::stream::unfold;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::live::Life;
+use crate::live::{Beat, Pulse};
 use crate::metrics::Gauge;
 use crate::middleware::auth::Who;
 use crate::sse;
@@ -37,17 +35,15 @@ pub(super) struct Watch<S> {
     reader: Reader,
     /// What it is written as.
     pub(super) script: S,
-    life: Arc<Life>,
-    heartbeat: Duration,
+    pulse: Pulse,
     over: bool,
     _open: Gauge,
 }
 
 impl<S: Script> Watch<S> {
     pub(super) fn new(app: &App, who: &Who, reader: Reader, script: S) -> Self {
-        let life = app.keys.lives.of(who.identity());
-        let heartbeat = app.front.config.heartbeat;
-        Self { reader, script, life, heartbeat, over: false, _open: Gauge::streams() }
+        let pulse = Pulse::new(app.keys.lives.of(who.identity()), app.front.config.heartbeat);
+        Self { reader, script, pulse, over: false, _open: Gauge::streams() }
     }
 
     /// Waits until there is something to send.
@@ -55,17 +51,16 @@ impl<S: Script> Watch<S> {
     /// # Errors
     /// The turn ended before there was.
     pub(super) async fn begun(&mut self) -> Result<(), ApiError> {
-        let Self { reader, script, life, .. } = self;
+        let Self { reader, script, pulse, .. } = self;
         while !script.has_begun() {
             if let Some(Some(error)) = script.ended() {
                 return Err(ApiError::of_turn(error.clone(), reader.turn_id(), reader.is_repeat()));
             }
-            let read = tokio::select! {
-                read = reader.follow(|seen| script.take(seen)) => Some(read),
-                () = life.ended() => None,
-            };
-            if read.is_none() {
-                return Err(ApiError::of_turn(key_ended(), reader.turn_id(), reader.is_repeat()));
+            tokio::select! {
+                _ = reader.follow(|seen| script.take(seen)) => {}
+                beat = pulse.beat() => if beat == Beat::Ended {
+                    return Err(ApiError::of_turn(key_ended(), reader.turn_id(), reader.is_repeat()));
+                }
             }
         }
         Ok(())
@@ -86,17 +81,20 @@ impl<S: Script> Watch<S> {
         loop {
             let ready = self.script.take_out();
             if !ready.is_empty() {
+                self.pulse.sent();
                 return Some(ready);
             }
             if self.over || self.script.ended().is_some() {
                 return None;
             }
-            let Self { reader, script, life, heartbeat, .. } = self;
+            let Self { reader, script, pulse, .. } = self;
             tokio::select! {
                 biased;
-                () = life.ended() => script.break_off(key_ended()),
+                beat = pulse.beat() => match beat {
+                    Beat::Ended => script.break_off(key_ended()),
+                    Beat::Quiet => return Some(Bytes::from_static(sse::HEARTBEAT)),
+                },
                 read = reader.follow(|seen| script.take(seen)) => self.over = read == Read::Ended,
-                () = tokio::time::sleep(*heartbeat) => return Some(Bytes::from_static(sse::HEARTBEAT)),
             }
         }
     }

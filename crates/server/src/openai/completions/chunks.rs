@@ -3,12 +3,11 @@
 //! Which of the two is decided by whose answer it is, once there is something to send: until then nothing is, so that a client's own
 //! retry sees a real status. A chunk that was sent is not taken back: what does not continue it breaks the stream.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use chat::{AssistantName, EventRef, Frame, Source, Turn, TurnError};
 use engine::Seen;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 use super::answer::{ToolCall, tool_calls};
@@ -40,10 +39,10 @@ pub(super) struct Chunks {
     /// Calls that were told to follow another.
     told: u32,
     /// Frames of that call, while nothing is sent.
-    held: Vec<Arc<RawValue>>,
+    held: Vec<Arc<str>>,
     sent: Sent,
     upstream_model: Option<String>,
-    out: BytesMut,
+    out: Vec<u8>,
     end: Option<Option<TurnError>>,
 }
 
@@ -109,7 +108,7 @@ impl Chunks {
             held: Vec::new(),
             sent: Sent::default(),
             upstream_model: None,
-            out: BytesMut::new(),
+            out: Vec::new(),
             end: None,
         }
     }
@@ -131,7 +130,7 @@ impl Script for Chunks {
     }
 
     fn take_out(&mut self) -> Bytes {
-        self.out.split().freeze()
+        std::mem::take(&mut self.out).into()
     }
 
     fn break_off(&mut self, error: TurnError) {
@@ -139,9 +138,7 @@ impl Script for Chunks {
             return;
         }
         if self.has_begun() {
-            self.out.put_slice(b"data: ");
-            self.out.put_slice(&crate::openai::failure(&error));
-            self.out.put_slice(b"\n\n");
+            self.put_line(&crate::openai::failure(&error));
         }
         self.end = Some(Some(error));
     }
@@ -254,19 +251,21 @@ impl Chunks {
                 self.put(&[], Some(usage.into()), &[]);
             }
         }
-        self.out.put_slice(b"data: [DONE]\n\n");
+        self.put_line(b"[DONE]");
         self.end = Some(None);
     }
 
-    fn put_frame(&mut self, json: &RawValue) {
+    fn put_frame(&mut self, json: &str) {
         let Stage::Frames(frames) = &self.stage else { return };
         if self.upstream_model.is_none() {
             self.upstream_model = frame::model(json);
         }
-        if let Some(json) = frames.rewritten(json) {
-            // A frame that came in several lines has its breaks between its words, where a space is as good.
-            let line = json.replace(['\n', '\r'], " ");
-            self.put_line(line.as_bytes());
+        let begin = self.out.len();
+        self.out.extend_from_slice(b"data: ");
+        if frames.write(json, &mut self.out) {
+            self.out.extend_from_slice(b"\n\n");
+        } else {
+            self.out.truncate(begin);
         }
     }
 
@@ -291,8 +290,8 @@ impl Chunks {
     }
 
     fn put_line(&mut self, json: &[u8]) {
-        self.out.put_slice(b"data: ");
-        self.out.put_slice(json);
-        self.out.put_slice(b"\n\n");
+        for part in [b"data: ", json, b"\n\n"] {
+            self.out.extend_from_slice(part);
+        }
     }
 }
