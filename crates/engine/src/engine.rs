@@ -279,12 +279,6 @@ impl Engine {
         self.0.drain_announced.store(true, Ordering::Release);
     }
 
-    /// Whether it was said that the process leaves.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        self.0.drain_announced.load(Ordering::Acquire)
-    }
-
     /// From now on new turns are refused as `draining`; readers may still come.
     pub fn refuse_turns(&self) {
         self.0.turns_refused.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use crate::app::App;
 use crate::around::around;
 use crate::middleware::{
-    audit, auth, catch_panic, compress, cors, leaving, load_shed, rate_limit, request_id, trace, unread,
+    audit, auth, catch_panic, compress, cors, load_shed, rate_limit, request_id, trace, unread,
 };
 
 /// Who calls at a listener.
@@ -38,8 +38,6 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
     let outer = ServiceBuilder::new()
         // First, so that everything below can name the request.
         .layer(around((), request_id::name))
-        // Around all that answers.
-        .layer(around(app.engine.clone(), leaving::leaving))
         // Before the span, so that no layer below can print a key by accident.
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.

@@ -5,7 +5,6 @@ pub(crate) mod auth;
 pub(crate) mod catch_panic;
 pub(crate) mod compress;
 pub(crate) mod cors;
-pub(crate) mod leaving;
 pub(crate) mod load_shed;
 pub(crate) mod rate_limit;
 pub(crate) mod request_id;
