@@ -82,6 +82,12 @@ pub trait LiveTurns: Send + Sync + fmt::Debug + 'static {
     /// As many are followed as can be.
     fn follow(&self, id: TurnId) -> Result<LiveEntries, LiveError>;
 
+    /// Says that a turn that runs elsewhere is read here. Holds for a few seconds: said again each second.
+    async fn watch(&self, id: TurnId);
+
+    /// Whether a turn that runs here is read elsewhere; false when nobody can say.
+    async fn is_watched(&self, id: TurnId) -> bool;
+
     /// Wants a turn stopped at once, wherever it runs. If nobody hears it nothing happens.
     async fn wish_stop(&self, id: TurnId);
 

@@ -172,6 +172,7 @@ impl Gateway {
         let drain = self.reloader.drain();
         // Before the log line: whoever reads that may ask at once.
         self.engine.announce_drain();
+        shutdown.leave.cancel();
         tracing::info!(
             running_turns = self.engine.running(),
             delay_ms = millis(drain.delay),

@@ -25,6 +25,8 @@ const ENTRIES_MAX: u32 = 10_000;
 const KEPT: Duration = Duration::from_secs(60);
 /// How long they stay once it has ended: readers are a moment behind.
 const KEPT_ENDED: Duration = Duration::from_secs(5);
+/// How long it holds that somebody reads a turn: it is said again each second.
+const WATCHED: Duration = Duration::from_secs(4);
 /// Wishes that Redis keeps at the most.
 const STOPS_MAX: u32 = 1000;
 /// How long Redis holds a call until there is something to read: also how long a turn waits that is followed from now on.
@@ -100,6 +102,10 @@ impl Running {
 
     fn key_of(&self, id: TurnId) -> String {
         self.link.key(&format!("turn:{id}"))
+    }
+
+    fn watch_key(&self, id: TurnId) -> String {
+        self.link.key(&format!("watch:{id}"))
     }
 
     fn stops_key(&self) -> String {
@@ -243,6 +249,24 @@ impl LiveTurns for Running {
         let readers = followed.entry(self.key_of(id)).or_default();
         readers.push(Reader { entries: sender, last: EntryId::default() });
         Ok(Box::pin(received(entries)))
+    }
+
+    async fn watch(&self, id: TurnId) {
+        let key = self.watch_key(id);
+        let call = |mut connection: MultiplexedConnection| async move {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(1).arg("PX").arg(millis(WATCHED)).query_async::<()>(&mut connection).await
+        };
+        // It is said again.
+        let _ = self.link.call("watch", call).await;
+    }
+
+    async fn is_watched(&self, id: TurnId) -> bool {
+        let key = self.watch_key(id);
+        let call = |mut connection: MultiplexedConnection| async move {
+            redis::cmd("EXISTS").arg(&key).query_async::<bool>(&mut connection).await
+        };
+        self.link.call("is_watched", call).await.unwrap_or(false)
     }
 
     async fn wish_stop(&self, id: TurnId) {

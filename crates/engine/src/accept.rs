@@ -1,14 +1,12 @@
 //! From a request to a turn that is durable: who may ask whom, what of it can be done, and the commit.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, KeyId,
-    LedgerRow, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role,
-    StoreError, StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
-    UserId, WhenBusy,
+    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId,
+    MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread,
+    ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -20,6 +18,7 @@ use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::engine::{Inner, OnDisconnect, draining};
+use crate::guard::Guard;
 use crate::observe::{TurnWatch, log_content};
 use crate::question::{Question, told};
 use crate::record::Recorder;
@@ -27,7 +26,7 @@ use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish, settle, thread};
+use crate::{doubt, follow, membership, publish, thread, unread};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -108,44 +107,6 @@ pub(crate) async fn run(
     )
 }
 
-/// Sees to it that a turn ends whose code panics.
-struct Guard {
-    inner: Arc<Inner>,
-    running: Arc<Running>,
-    key: KeyId,
-}
-
-impl Guard {
-    /// What comes of a part of the turn's life; none where it panicked: then the turn has ended here.
-    async fn around<T>(&self, life: impl Future<Output = T>) -> Option<T> {
-        match AssertUnwindSafe(life).catch_unwind().await {
-            Ok(done) => Some(done),
-            Err(_) => {
-                let Self { inner, running, key } = self;
-                let row = first_row(&running.snapshot(), running, *key);
-                Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
-                None
-            }
-        }
-    }
-}
-
-/// The call that a turn begins with, of which nothing else is known.
-fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
-    LedgerRow {
-        turn_id: turn.id,
-        number: 0,
-        tenant: running.tenant.clone(),
-        key,
-        assistant: turn.assistant.clone(),
-        provider: turn.provider.clone(),
-        at: turn.created_at,
-        outcome: LedgerRow::INTERRUPTED.to_owned(),
-        answered: false,
-        usage: None,
-    }
-}
-
 /// A turn from its acceptance to where it may begin; none where it ends before that.
 async fn begin(
     inner: Arc<Inner>,
@@ -170,18 +131,18 @@ async fn begin(
 /// A reader of a turn that runs or has run here.
 pub(crate) fn reader(inner: &Arc<Inner>, running: &Arc<Running>, after: u64, repeated: bool) -> Reader {
     let cancels = inner.settings.load().on_disconnect == OnDisconnect::Cancel;
-    // Whoever runs a turn counts its readers; that one here has left says nothing.
+    // Whoever runs a turn counts its readers, and asks whether there are others elsewhere; that one here has left says nothing.
     let left: Option<Left> = (running.owner.is_some() && (cancels || !running.stored)).then(|| {
-        let registry = Arc::clone(&inner.registry);
+        let inner = Arc::clone(inner);
         let left: Left = Box::new(move |running| {
             if running.readers() > 0 {
                 return;
             }
-            if cancels && !running.is_unattended() && !running.read(chat::EventLog::is_ended) {
-                running.stop(Stop::Cancel);
+            if cancels {
+                unread::stop(&inner, running);
             }
             if !running.stored && running.settled.is_cancelled() {
-                registry.remove(running.id);
+                inner.registry.remove(running.id);
             }
         });
         left

@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::engine::Inner;
+use crate::engine::{Inner, OnDisconnect};
 use crate::lookup;
 use crate::publish::SIGN_OF_LIFE;
 use crate::running::{Running, Whose};
@@ -25,6 +25,8 @@ use crate::running::{Running, Whose};
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it is asked while it does not answer, or what has come is told at once.
 const LOOK_RARELY: Duration = Duration::from_secs(1);
+/// How often whoever runs a turn is told that it is read here, where that matters there.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 /// How often the wish to stop a turn is said again while nobody has certainly heard it.
 const WISH_AGAIN: Duration = Duration::from_millis(500);
 /// How long a turn that is not kept is waited for: its acceptance may just be under way elsewhere.
@@ -227,11 +229,15 @@ impl Feeder {
     /// Feeds until the turn has ended, or nobody reads it.
     async fn feed(mut self, mut entries: Option<LiveEntries>) {
         let mut heard = Instant::now();
-        let mut look_at = heard + LOOK;
+        let (mut look_at, mut watch_at) = (heard + LOOK, heard);
         let mut wish = Wish::None;
         loop {
             if entries.is_none() {
                 entries = self.listen();
+            }
+            if watch_at <= Instant::now() {
+                self.watch().await;
+                watch_at = Instant::now() + WATCH_AGAIN;
             }
             let mut looks = true;
             tokio::select! {
@@ -281,6 +287,14 @@ impl Feeder {
 
     fn listen(&self) -> Option<LiveEntries> {
         self.inner.live.get()?.follow(self.running.id).ok()
+    }
+
+    /// Tells whoever runs the turn that it is read here: where turns end with their last reader, it counts.
+    async fn watch(&self) {
+        let cancels = self.inner.settings.load().on_disconnect == OnDisconnect::Cancel;
+        if let Some(live) = self.inner.live.get().filter(|_| cancels) {
+            live.watch(self.running.id).await;
+        }
     }
 
     /// Tells whoever runs the turn that it is to stop.

@@ -12,6 +12,7 @@ mod describe;
 mod doubt;
 mod engine;
 mod follow;
+mod guard;
 mod lookup;
 mod membership;
 mod observe;
@@ -27,6 +28,7 @@ mod sync;
 mod tasks;
 mod thread;
 mod turn;
+mod unread;
 mod unstored;
 
 pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};

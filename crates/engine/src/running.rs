@@ -70,6 +70,8 @@ pub(crate) struct Running {
     checkpoints: AtomicUsize,
     /// It runs whether anybody reads or not, whatever is configured.
     unattended: AtomicBool,
+    /// Somebody asks whether it is read elsewhere.
+    asking: AtomicBool,
 }
 
 impl Running {
@@ -108,6 +110,7 @@ impl Running {
             readers: AtomicUsize::new(0),
             checkpoints: AtomicUsize::new(0),
             unattended: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
         }
     }
 
@@ -234,6 +237,11 @@ impl Running {
     /// Whether it runs on without readers, whatever is configured.
     pub(crate) fn is_unattended(&self) -> bool {
         self.unattended.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody has asked yet if it is read elsewhere: from now on somebody does, until its end.
+    pub(crate) fn begin_asking(&self) -> bool {
+        !self.asking.swap(true, Ordering::AcqRel)
     }
 
     /// Tells the turn to stop; the first reason stands.

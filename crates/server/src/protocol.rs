@@ -8,6 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
@@ -92,10 +94,18 @@ impl Protocols {
         let socket = Worded::new(socket, progress.clone());
         let router = TowerToHyperService::new(router);
         let idle = progress.clone();
+        let leave = shutdown.leave.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             progress.begin();
-            let (answer, progress) = (router.call(request), progress.clone());
-            async move { answer.await.map(|response| response.map(|body| progress.answer(body))) }
+            let (answer, progress, leave) = (router.call(request), progress.clone(), leave.clone());
+            async move {
+                answer.await.map(|mut response| {
+                    if leave.is_cancelled() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response.map(|body| progress.answer(body))
+                })
+            }
         });
         let connection = self.one.serve_connection(TokioIo::new(socket), service);
         // The library's own clock closes it when it is idle for long.

@@ -59,6 +59,9 @@ pub struct Reloaded {
 /// How the listeners are told to leave.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    /// Ask for each HTTP/1 connection back with the next answer. Whoever keeps one, such as a proxy, would send a later request into the
+    /// closing: a POST that is lost so is repeated by nobody but the client.
+    pub leave: CancellationToken,
     /// Accept no more connections; answer what has been asked, then close.
     pub finish: CancellationToken,
     /// Close whatever is left, now.

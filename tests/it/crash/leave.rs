@@ -22,8 +22,14 @@ async fn it_lets_turns_finish_and_tells_those_that_it_cuts_off() {
         told.push(stuck.next().await.unwrap());
     }
     assert_eq!(gateway.get("/readyz").await.0, 200);
+    let connection = async || {
+        let answer = gateway.request(http::Method::GET, "/livez").send().await.unwrap();
+        answer.headers().get("connection").map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(connection().await, None);
     gateway.signal("TERM").await;
     gateway.log.wait_for("leaving").await;
+    assert_eq!(connection().await.as_deref(), Some("close"), "no further request comes over it");
     assert_eq!(gateway.get("/readyz").await.0, 503, "at once");
     assert_eq!(gateway.get("/livez").await.0, 200);
     let slow = gateway.stream(ask("slow")).await;

@@ -209,3 +209,50 @@ async fn nothing_stays_in_redis() {
     tokio::time::timeout(crate::smoke::program::PATIENCE, gone).await.expect("they vanish");
     bed.finish().await;
 }
+
+#[tokio::test]
+async fn a_turn_ends_with_its_last_reader_wherever_that_is() {
+    let Some(bed) = bed().await else { return };
+    for replica in [&bed.one, &bed.two] {
+        let settings = replica.engine.settings().as_ref().clone();
+        replica
+            .engine
+            .set_settings(engine::Settings { on_disconnect: engine::OnDisconnect::Cancel, ..settings });
+    }
+    let me = caller("t");
+    let watched = async |id, expected| {
+        let live = bed.one.cluster.get().unwrap().running();
+        let waiting = async {
+            while live.is_watched(id).await != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(crate::smoke::program::PATIENCE, waiting).await.expect("it is told");
+    };
+
+    // The one who asked leaves, and another goes on reading elsewhere: so does the turn.
+    let (here, gates) = bed.one.running().await;
+    let id = here.turn_id();
+    let mut there = bed.two.engine.events(&me, id, 0).await.unwrap().unwrap();
+    watched(id, true).await;
+    drop(here);
+    gates.iter().for_each(Gate::open);
+    assert_eq!(there.end().await.status, TurnStatus::Completed);
+
+    // Once that one leaves, too, the turn ends.
+    let (here, _gates) = bed.one.running().await;
+    let id = here.turn_id();
+    let there = bed.two.engine.events(&me, id, 0).await.unwrap().unwrap();
+    watched(id, true).await;
+    drop(here);
+    drop(there);
+    watched(id, false).await;
+    let ended = async {
+        while !bed.one.engine.turn(&me, id).await.unwrap().status.is_end() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::smoke::program::PATIENCE, ended).await.expect("it ends");
+    assert_eq!(bed.one.engine.turn(&me, id).await.unwrap().status, TurnStatus::Cancelled);
+    bed.finish().await;
+}
