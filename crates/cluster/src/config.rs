@@ -29,7 +29,7 @@ pub struct Config {
     pub retry_max: Duration,
     /// How often a Redis that nobody asks anything is looked after. Default 1 s.
     pub heartbeat: Duration,
-    /// How long a running turn's place holds without being renewed: as long as the turns of a gateway that died count. Default 30 s.
+    /// How long a running turn's place holds without being renewed: as long as the turns of a gateway that died count. Default 8 s: a little longer than it takes to settle the turns.
     pub lease: Duration,
     /// How long what a key has spent is carried on from turn to turn before the ledger is asked again. Default 5 s.
     pub reread: Duration,
@@ -49,7 +49,7 @@ impl Config {
             retry: Duration::from_millis(200),
             retry_max: Duration::from_secs(2),
             heartbeat: Duration::from_secs(1),
-            lease: Duration::from_secs(30),
+            lease: Duration::from_secs(8),
             reread: Duration::from_secs(5),
         }
     }
