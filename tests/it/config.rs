@@ -238,6 +238,9 @@ fn open_is_for_loopback_alone() {
     let open = |listen: &str| load(&format!("[server]\nopen = true\nlisten = \"{listen}\""), &[]).is_ok();
     assert!(open("127.0.0.1:1") && open("[::1]:1") && open("localhost:1"));
     assert!(!open("0.0.0.0:1") && !open("192.168.1.1:1"));
+    let admins =
+        |listen: &str| load(&format!("[server]\nopen = true\nadmin_listen = \"{listen}\""), &[]).is_ok();
+    assert!(admins("127.0.0.1:1") && admins("") && !admins("0.0.0.0:1") && !admins("192.168.1.1:1"));
 }
 
 #[test]

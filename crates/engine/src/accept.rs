@@ -18,6 +18,7 @@ use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::engine::{Inner, OnDisconnect, draining};
+use crate::guard::Guard;
 use crate::observe::{TurnWatch, log_content};
 use crate::question::{Question, told};
 use crate::record::Recorder;
@@ -95,9 +96,15 @@ pub(crate) async fn run(
     let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
     log_content(id, "user", &plan.message);
     let span = watch.span.clone();
-    let job = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone()).await?;
+    let guard = Guard { inner: Arc::clone(&inner), running: Arc::clone(&admitted.running), key: caller.key };
+    let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
+    let job = guard.around(begun).await??;
     // The request's span is around the turn's own, as it is here.
-    Some(job.run().instrument(span).in_current_span().boxed())
+    Some(
+        async move { guard.around(job.run().instrument(span)).await.unwrap_or_default() }
+            .in_current_span()
+            .boxed(),
+    )
 }
 
 /// A turn from its acceptance to where it may begin; none where it ends before that.

@@ -12,6 +12,7 @@ mod describe;
 mod doubt;
 mod engine;
 mod follow;
+mod guard;
 mod lookup;
 mod membership;
 mod observe;

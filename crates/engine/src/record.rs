@@ -1,5 +1,6 @@
 //! What is written of a turn, and when: its acceptance, a checkpoint at least once a second while text comes, its end exactly once.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +223,16 @@ impl Recorder {
         }
     }
 
+    /// Waits for the checkpoint that is being written, if one is, also where it is what has panicked.
+    pub(crate) async fn finish_writing(&mut self, running: &Running) {
+        self.due = None;
+        if let Some((writing, mark)) = self.writing.take()
+            && let Ok(result) = AssertUnwindSafe(writing).catch_unwind().await
+        {
+            self.written(result, mark, running);
+        }
+    }
+
     /// Records the end, tells the readers, and gives the turn's place free.
     pub(crate) async fn end(
         mut self,
@@ -341,7 +352,7 @@ async fn end_of_other(
 }
 
 /// Writes the end to the log, once.
-fn tell(running: &Running, turn: &Arc<Turn>) {
+pub(crate) fn tell(running: &Running, turn: &Arc<Turn>) {
     running.set_snapshot(Arc::clone(turn));
     running.write(|log| {
         if !log.is_ended() {

@@ -58,6 +58,8 @@ pub(crate) struct Running {
     log: Mutex<EventLog>,
     /// The turn as it stands while it runs.
     snapshot: Mutex<Arc<Turn>>,
+    /// Who has written what, where it runs here.
+    authors: Mutex<Vec<Author>>,
     news: Notify,
     /// More is being written: readers are told once, after that.
     held: AtomicBool,
@@ -101,6 +103,7 @@ impl Running {
             abandoned: CancellationToken::new(),
             log: Mutex::new(EventLog::started(Arc::clone(&turn))),
             snapshot: Mutex::new(turn),
+            authors: Mutex::default(),
             news: Notify::new(),
             held: AtomicBool::new(false),
             untold: AtomicBool::new(false),
@@ -131,7 +134,10 @@ impl Running {
     /// the last event that they have seen.
     pub(crate) fn adopt(&self, turn: Arc<Turn>, log: EventLog) {
         self.set_snapshot(turn);
-        *self.lock() = log;
+        let mut own = self.lock();
+        self.authors().clear();
+        *own = log;
+        drop(own);
         self.news.notify_waiters();
     }
 
@@ -211,13 +217,21 @@ impl Running {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     }
 
-    /// The text that comes from now on is this assistant's.
-    pub(crate) fn written_by(&self, assistant: &Assistant, model: Option<String>) {
+    /// What comes behind this event and this many frames is this assistant's. To be called with the log's lock held: who reads the
+    /// text knows whose it is.
+    pub(crate) fn written_by(&self, assistant: &Assistant, model: Option<String>, behind: (u64, usize)) {
         let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = Arc::make_mut(&mut snapshot);
         turn.assistant = assistant.name.clone();
         turn.provider = assistant.provider.name.clone();
         turn.model = model;
+        let turn = Arc::clone(&snapshot);
+        drop(snapshot);
+        self.authors().push(Author { event: behind.0, frames: behind.1, turn });
+    }
+
+    fn authors(&self) -> MutexGuard<'_, Vec<Author>> {
+        self.authors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it runs on without readers, whatever is configured.
@@ -265,6 +279,31 @@ impl Drop for Held {
     }
 }
 
+/// Whose the events and frames behind a place are.
+#[derive(Debug)]
+struct Author {
+    /// The last event before them.
+    event: u64,
+    /// How many frames there were before them.
+    frames: usize,
+    /// The turn as it stood with them.
+    turn: Arc<Turn>,
+}
+
+/// The turn as it stood with the last author that is meant; with the first one, before anybody had written.
+fn author_of(authors: &[Author], is_meant: impl Fn(&Author) -> bool) -> Option<&Arc<Turn>> {
+    let author = authors.iter().rfind(|author| is_meant(author)).or(authors.first());
+    author.map(|author| &author.turn)
+}
+
+/// Tells how the turn stood, where that is not known by now.
+fn stand<'a>(known: &mut Option<&'a Arc<Turn>>, turn: &'a Arc<Turn>, take: &mut impl FnMut(Seen<'_>)) {
+    if known.is_none_or(|known| !Arc::ptr_eq(known, turn)) {
+        *known = Some(turn);
+        take(Seen::Standing(turn));
+    }
+}
+
 /// Whose turn it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Whose {
@@ -298,7 +337,8 @@ impl fmt::Debug for Reader {
 /// What a reader of the OpenAI dialect sees.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen<'a> {
-    /// The turn as it stands, without the text that has come: who answers. Before all else that a read gives.
+    /// The turn as it stood when that came which is given next, without its text: who answers. Before all else that a read gives, and
+    /// where that changes.
     Standing(&'a Turn),
     /// A frame, as a provider sent it. Before the events that were made of it.
     Frame(&'a Frame),
@@ -405,10 +445,14 @@ impl Reader {
         let mut log = running.lock();
         self.frames = self.frames.max(log.frames_forgotten());
         let news = log.frame_count() > self.frames;
-        if news || log.next_after(self.after).is_some() {
-            take(Seen::Standing(&running.snapshot()));
+        if !news && log.next_after(self.after).is_none() {
+            return self.read_log(&log, &mut |_, _| {});
         }
+        let (snapshot, authors) = (running.snapshot(), running.authors());
+        let mut standing = None;
         for frame in log.frames_after(self.frames).take(EVENTS_PER_READ_MAX) {
+            let turn = author_of(&authors, |author| author.frames <= self.frames).unwrap_or(&snapshot);
+            stand(&mut standing, turn, take);
             take(Seen::Frame(frame));
             self.frames += 1;
         }
@@ -419,7 +463,12 @@ impl Reader {
             return Some(Read::More);
         }
         // Under the same lock: no event is seen before the frame that it was made of.
-        let read = self.read_log(&log, &mut |seq, event| take(Seen::Event(seq, event)));
+        let read = self.read_log(&log, &mut |seq, event| {
+            let turn = author_of(&authors, |author| author.event < seq).unwrap_or(&snapshot);
+            stand(&mut standing, turn, take);
+            take(Seen::Event(seq, event));
+        });
+        stand(&mut standing, &snapshot, take);
         read.or(news.then_some(Read::More))
     }
 

@@ -2,19 +2,25 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat::{
-    ErrorCode, EventLog, LedgerRow, Peer, StoreError, TenantId, ThreadUpdate, Timestamp, TurnEnd, TurnError,
-    TurnId, TurnMessage, TurnStatus, Unsettled,
+    ErrorCode, EventLog, LedgerRow, Peer, StoreError, TenantId, ThreadUpdate, Timestamp, Turn, TurnEnd,
+    TurnError, TurnId, TurnMessage, TurnStatus, Unsettled,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::engine::{Engine, Inner};
-use crate::record::RESERVED_SEQ;
+use crate::record::{RESERVED_SEQ, tell};
+use crate::running::Running;
+use crate::turn::panicked;
 use crate::{Refused, lookup, membership};
 
 /// How many turns are settled at once: enough to share a commit, few enough for a store with a bounded queue.
 const AT_ONCE: usize = 64;
+/// Between two tries to settle a turn whose task has panicked.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Enters this process among those that run turns on the store, and settles the turns that were left running by one that is gone:
@@ -49,6 +55,69 @@ pub(crate) async fn sweep(inner: &Inner, lapsed: Vec<Peer>, all: bool) -> Result
     let all = stream::iter(left).map(|(tenant, id)| settle_one(inner, tenant, id));
     let settled: Vec<bool> = all.buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(settled.into_iter().filter(|settled| *settled).count())
+}
+
+/// Ends a turn whose task has panicked where it could not end it itself. A turn that is kept is settled as if its process had gone;
+/// `rows` are the calls of one that is not.
+pub(crate) async fn abandoned(
+    inner: &Inner,
+    tenant: &TenantId,
+    running: &Arc<Running>,
+    rows: Vec<LedgerRow>,
+) {
+    tracing::error!(turn.id = %running.id, "the task of a turn panicked: the turn ends here");
+    let mut pause = PAUSE_MIN;
+    while running.stored && !running.read(EventLog::is_ended) {
+        match settled(inner, tenant, running).await {
+            Ok(()) => break,
+            Err(cause) => {
+                tracing::warn!(turn.id = %running.id, error = %cause, "a turn could not be settled, trying again");
+            }
+        }
+        if inner.closed.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            break;
+        }
+        pause = pause.saturating_mul(2).min(PAUSE_MAX);
+    }
+    if !running.stored {
+        inner.unstored.add(rows);
+    }
+    if !running.read(EventLog::is_ended) {
+        tell(running, &Arc::new(as_it_broke(running)));
+    }
+    running.settled.cancel();
+    if running.stored || running.readers() == 0 {
+        inner.registry.remove(running.id);
+    }
+}
+
+/// Settles it, and gives its readers the end that the store has.
+async fn settled(inner: &Inner, tenant: &TenantId, running: &Running) -> Result<(), StoreError> {
+    settle_one(inner, tenant.clone(), running.id).await?;
+    match inner.store.turn(tenant, running.id).await {
+        Ok(stored) if stored.turn.status.is_end() => {
+            let (turn, log) = lookup::restore(stored)?;
+            running.adopt(turn, log);
+            Ok(())
+        }
+        // Erased, or another process has it: then that one ends it.
+        Ok(_) | Err(StoreError::NoTurn) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The turn's end as far as this process knows it.
+fn as_it_broke(running: &Running) -> Turn {
+    let (content, sources) = running.read(|log| (log.content(), log.sources().to_vec()));
+    let now = Timestamp::now();
+    let mut turn = running.snapshot().as_ref().clone();
+    let has_text = !content.is_empty();
+    turn.status = if has_text { TurnStatus::Incomplete } else { TurnStatus::Failed };
+    turn.completed_at = Some(now);
+    turn.message = has_text.then_some(TurnMessage { id: running.reply_id, content, created_at: now });
+    turn.sources = sources;
+    turn.error = Some(panicked());
+    turn
 }
 
 /// Settles a turn that this process owns and nobody runs; false when that is done already.

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::body::{whole, whole_given};
+use crate::body::{whole, whole_given, word};
 
 /// A key as the configuration gives it.
 #[derive(Clone, PartialEq)]
@@ -75,6 +75,7 @@ const AMOUNT: &str = r"^\d{1,18}(\.\d{1,9})?$";
 ]))]
 pub struct Budget {
     /// In which span, by the calendar in UTC.
+    #[serde(deserialize_with = "word")]
     pub per: Per,
     /// Tokens; none: not bounded.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_given")]

@@ -30,6 +30,8 @@ pub enum Wrong {
     Once,
     /// The process ends here: this call and all after it never come back.
     Crash,
+    /// The code has a mistake: it panics.
+    Panic,
 }
 
 /// The n-th call of an operation, from 1.
@@ -99,6 +101,7 @@ impl Faulty {
                 self.crashed.cancel();
                 std::future::pending().await
             }
+            (Wrong::Panic, _) => panic!("a mistake, as the test wants it"),
             (Wrong::Once, When::Before) => Err(StoreError::Unavailable("a fault".into())),
             (Wrong::Once, When::After) => Err(StoreError::InDoubt("a fault".into())),
         }

@@ -7,6 +7,7 @@ mod durable;
 mod ends;
 mod faulty;
 mod idempotency;
+mod panics;
 mod points;
 mod recovery;
 mod turns;

@@ -40,6 +40,8 @@ pub enum Act {
     Refuse(ProviderError),
     Wait(Gate),
     Hang,
+    /// The provider's code has a mistake.
+    Panic,
     /// Reports an attempt that failed, and follows it by another once it is noted: before the first piece, or among them.
     Retried(Failure),
     /// The head of the answer comes, with this status.
@@ -238,6 +240,7 @@ impl Provider for Scripted {
                             continue;
                         }
                         Act::Hang => std::future::pending().await,
+                        Act::Panic => panic!("a mistake, as the test wants it"),
                         Act::Retried(failure) => {
                             line.send_again(failure).await;
                             continue;

@@ -85,7 +85,9 @@ async fn a_panic_of_ours_frees_it_as_well() {
     gateway.script.panics_when_asked.store(true, Ordering::SeqCst);
     let streaming = gateway.open(turn(true)).await;
     free(&gateway).await;
-    drop(streaming);
+    let events = whole(streaming).await.events();
+    let (_, kind, end) = events.last().unwrap();
+    assert_eq!((kind.as_str(), &end["turn"]["error"]["code"]), ("turn.failed", &json!("internal")));
     gateway.script.panics_when_asked.store(false, Ordering::SeqCst);
     assert_eq!(gateway.send(turn(false)).await.status, 200);
 }

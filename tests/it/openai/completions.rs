@@ -361,3 +361,71 @@ async fn a_repeated_request_is_the_same_turn() {
     body["user"] = json!("other");
     assert_eq!(error(&post("/v1/chat/completions", body).await).2, "idempotency_conflict");
 }
+
+/// Asks so that the same request gets the same turn.
+fn repeatable(model: &str) -> http::Request<axum::body::Body> {
+    let mut body = asked(model, true);
+    body["store"] = json!(true);
+    let mut call = request(Method::POST, "/v1/chat/completions", KEY, body.to_string());
+    call.headers_mut().insert("idempotency-key", http::HeaderValue::from_static("k"));
+    call
+}
+
+/// The first chunks of an answer that goes on, until one says this.
+async fn until(answer: &mut http::Response<axum::body::Body>, text: &str) {
+    let mut said = String::new();
+    while !said.contains(text) {
+        let frame = answer.body_mut().frame().await.unwrap().unwrap();
+        said += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_chunk_names_the_assistant_whose_text_it_is_however_late_it_is_read() {
+    let model = |name: &str| Act::Give(Piece::Model(name.to_owned()));
+    let break_off = || Act::Fail(chat::ProviderError::new(chat::Failure::Broken));
+    let frame = |text: &str| {
+        super::frame(
+            json!({"id": "x", "model": "gpt-a", "choices": [{"index": 0, "delta": {"content": text}}]}),
+        )
+    };
+    let (events, frames) = (
+        vec![model("gpt-a"), say("Hello "), break_off()],
+        vec![frame("Hello "), model("gpt-a"), say("Hello "), break_off()],
+    );
+    for (asked, play, passed_through) in [("support", events, false), ("model", frames, true)] {
+        let stage = Stage::open().await;
+        let provider = if passed_through { &stage.model } else { &stage.support };
+        provider.plays(play);
+        let gate = Gate::new();
+        stage.docs.plays(vec![
+            model("gpt-b"),
+            say("Hello "),
+            say("world"),
+            Act::Wait(gate.clone()),
+            end(None),
+        ]);
+        let mut first = stage.gateway.open(repeatable(asked)).await;
+        until(&mut first, if passed_through { "provider_error" } else { "world" }).await;
+        if passed_through {
+            // The stream breaks with the fallback's beginning: its text is waited for.
+            let id = first.headers()["x-turn-id"].to_str().unwrap().to_owned();
+            let mut native =
+                stage.gateway.open(request(Method::GET, &format!("/v1/chat/{id}/events"), KEY, "")).await;
+            until(&mut native, "world").await;
+        }
+        // All of it is there when this one comes.
+        let late = stage.gateway.open(repeatable(asked)).await;
+        gate.open();
+        let late = crate::gateway::whole(late).await;
+        let all: Vec<_> = chunks(&late).into_iter().filter(|chunk| chunk.get("error").is_none()).collect();
+        let said = |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
+        let authors: Vec<_> =
+            all.iter().filter_map(|chunk| Some((said(chunk)?, chunk["model"].as_str()?))).collect();
+        let support = [("", "support"), ("Hello ", "support"), ("world", "docs")];
+        let expected = if passed_through { &[("Hello ", "model")][..] } else { &support[..] };
+        let expected: Vec<_> = expected.iter().map(|(text, model)| ((*text).to_owned(), *model)).collect();
+        assert_eq!(authors, expected);
+        assert_eq!(late.header("x-upstream-model"), Some("gpt-a"), "the headers are those of the first text");
+    }
+}

@@ -4,7 +4,8 @@ use axum::body::Body;
 use http::{Method, Request};
 use serde_json::json;
 
-use crate::gateway::{Gateway, KEY, Plan, request};
+use crate::gateway::{Gateway, KEY, Plan, request, whole};
+use engine::{OnDisconnect, Settings};
 
 #[tokio::test]
 async fn methods_are_named() {
@@ -26,6 +27,67 @@ async fn methods_are_named() {
     let head = gateway.send(request(Method::HEAD, "/v1/assistants", KEY, "")).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
     assert!(head.header("x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn asking_whether_a_turn_has_events_does_not_wait_for_them() {
+    // Where turns end with their last reader, who only asked is none.
+    let settings = Settings { on_disconnect: OnDisconnect::Cancel, ..Settings::default() };
+    let gateway = Gateway::new(Plan { settings, ..Plan::default() });
+    let mut calls = gateway.script.by_hand();
+    let body = json!({"assistant": "support", "message": "hi", "store": false, "stream": true});
+    let reading = gateway.open(request(Method::POST, "/v1/chat", KEY, body.to_string())).await;
+    let call = calls.recv().await.unwrap();
+    let id = reading.headers()["x-turn-id"].to_str().unwrap().to_owned();
+    let path = format!("/v1/chat/{id}/events");
+    let head = gateway.send(request(Method::HEAD, &path, KEY, "")).await;
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(gateway.send(request(Method::HEAD, &format!("{path}?after=99"), KEY, "")).await.status, 400);
+    call.say("x");
+    call.end();
+    assert_eq!(whole(reading).await.events().last().unwrap().1, "turn.completed");
+}
+
+#[tokio::test]
+async fn a_word_of_a_list_is_a_string() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let said = |role: serde_json::Value| json!({"assistant": "support", "messages": [{"role": role, "content": "a"}]});
+    let id = gateway.post("/v1/conversations", json!({"assistant": "support"})).await.json()["id"].clone();
+    let messages = format!("/v1/conversations/{}/messages", id.as_str().unwrap());
+    let role = json!({"user": null});
+    let asked = |extra: serde_json::Value| {
+        let mut body = json!({"assistant": "support", "message": "m"});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body
+    };
+    for (path, body, param) in [
+        ("/v1/chat", said(role.clone()), "messages[0].role"),
+        ("/v1/chat", asked(json!({"when_busy": {"reject": null}})), "when_busy"),
+        ("/v1/chat", asked(json!({"message": [{"type": {"text": null}, "text": "a"}]})), "message[0].type"),
+        (messages.as_str(), json!({"role": role, "text": "a"}), "role"),
+        (
+            "/v1/chat/completions",
+            json!({"model": "support", "messages": [{"role": role, "content": "a"}]}),
+            "messages[0].role",
+        ),
+        (
+            "/v1/responses",
+            json!({"model": "support", "input": [{"role": role, "content": "a"}]}),
+            "input[0].role",
+        ),
+    ] {
+        let answer = gateway.post(path, body.clone()).await;
+        let json = answer.json();
+        let told = (answer.status.as_u16(), &json["error"]["code"], &json["error"]["param"]);
+        assert_eq!(told, (400, &json!("invalid_value"), &json!(param)), "{body}");
+    }
+    let key = json!({"name": "a", "may": [{"tokens": null}]});
+    let answer = gateway.admin(Method::POST, "/admin/keys", &key.to_string()).await;
+    assert_eq!(answer.error(), (400, "invalid_value".into(), Some("may[0]".into())));
+    let key = json!({"name": "a", "budgets": [{"per": {"day": null}, "tokens": 1}]});
+    let answer = gateway.admin(Method::POST, "/admin/keys", &key.to_string()).await;
+    assert_eq!(answer.error(), (400, "invalid_value".into(), Some("budgets[0].per".into())));
 }
 
 #[tokio::test]

@@ -113,12 +113,13 @@ fn server(values: &Values, problems: &mut Collector) -> (server::Config, Vec<See
         }
     }
     config.open = values.flag("open");
-    if config.open && !config.listen.ip().is_loopback() {
-        let message = format!(
-            "serving without keys is for a loopback address alone, and `listen` is {}",
-            config.listen
-        );
-        problems.add(values.at("open"), values.path("open"), message);
+    // Whoever reaches the admin listener without a key makes keys: it has to be as near as the other.
+    for (name, listen) in [("listen", Some(config.listen)), ("admin_listen", config.admin_listen)] {
+        if let Some(listen) = listen.filter(|listen| config.open && !listen.ip().is_loopback()) {
+            let message =
+                format!("serving without keys is for a loopback address alone, and `{name}` is {listen}");
+            problems.add(values.at("open"), values.path("open"), message);
+        }
     }
     let mut files = Vec::new();
     if let Some(tls) = values.table("tls") {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Attempt, AttemptOutcome, AttemptReport, Effect, LedgerRow, Progress, ProviderError, Timestamp, Usage,
+    Attempt, AttemptOutcome, AttemptReport, Effect, ErrorCode, LedgerRow, Progress, ProviderError, Timestamp,
+    Usage,
 };
 
 use super::{Active, Life};
@@ -18,6 +19,8 @@ use crate::observe::log_failure;
 pub(super) struct Ledger {
     next: u32,
     pub(super) all: Vec<LedgerRow>,
+    /// The calls that were made, whatever became of them, with their time.
+    pub(super) made: Vec<(Arc<Assistant>, Timestamp)>,
 }
 
 impl Life {
@@ -126,7 +129,7 @@ impl Life {
         self.note_in_flight();
     }
 
-    fn attempt(
+    pub(super) fn attempt(
         &mut self,
         call: &Call,
         outcome: AttemptOutcome,
@@ -147,6 +150,21 @@ impl Life {
     pub(super) fn enter(&mut self, call: &Call, outcome: String, usage: Option<Usage>, answered: bool) {
         let row = self.job.row(&call.assistant, call.at, outcome, usage, answered);
         self.ledger.enter(row);
+    }
+
+    /// Puts calls on record that were lost between being under way and being entered: code that panics drops what it holds.
+    pub(super) fn enter_lost(&mut self) {
+        for (assistant, at) in std::mem::take(&mut self.ledger.made) {
+            let runs = self.active.iter().any(|active| Arc::ptr_eq(&active.call.assistant, &assistant));
+            let entered = self.ledger.all.iter().any(|row| row.assistant == assistant.name && row.at == at);
+            if !runs && !entered {
+                let outcome = ErrorCode::Internal.as_str().to_owned();
+                let answered =
+                    self.author.as_ref().is_some_and(|(author, _)| Arc::ptr_eq(author, &assistant));
+                let row = self.job.row(&assistant, at, outcome, None, answered);
+                self.ledger.enter(row);
+            }
+        }
     }
 
     /// Tells the recorder what the store should know if the process ended now.

@@ -2,12 +2,13 @@
 
 mod account;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use chat::{
-    Attempt, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece, Progress,
-    ProviderError, Timestamp, Turn, TurnError, TurnStatus,
+    Attempt, AttemptOutcome, Caller, Clock, Effect, ErrorCode, Failure, FinishReason, Frame, Lease, Piece,
+    Progress, ProviderError, Timestamp, Turn, TurnError, TurnStatus,
 };
 use futures_util::FutureExt;
 use tokio::time::{Instant, Sleep};
@@ -114,7 +115,11 @@ impl Job {
             effect: Effect::None,
         };
         async move {
-            let ending = life.live().await;
+            // What panics is a mistake of ours or of a provider's code: whoever reads the turn is told of its end all the same.
+            let ending = match AssertUnwindSafe(life.live()).catch_unwind().await {
+                Ok(ending) => ending,
+                Err(_) => life.panicked().await,
+            };
             // Boxed: thousands of turns run, few end at the same time, and room for that would be most of their size.
             Box::pin(life.end(ending)).await;
         }
@@ -177,11 +182,12 @@ impl Life {
             self.job.request(&assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
-        let (number, writing) = (self.told, Writing::new(is_asked));
+        let (number, writing, at) = (self.told, Writing::new(is_asked), call.at);
         self.active.push(Active { number, call, writing, note: None });
         let more = self.next_candidate < self.job.candidates.len();
         // What is passed through cannot be spliced: one call at a time.
         let spliced = self.job.question.extension.is_none();
+        self.ledger.made.push((assistant, at));
         self.hedge = hedge_after
             .filter(|_| spliced && more && log_is_empty && self.active.len() == 1)
             .map(|after| Box::pin(tokio::time::sleep(after)));
@@ -221,7 +227,14 @@ impl Life {
                     // A provider's code lets no empty answer pass; this is the last line of defence.
                     return self.failed(active, &Failure::Empty.into());
                 }
-                self.job.running.write(|log| active.writing.end(log));
+                self.job.running.write(|log| {
+                    let behind = (log.last_seq(), log.frame_count());
+                    active.writing.end(log);
+                    if log.last_seq() > behind.0 {
+                        let (call, running) = (&active.call, &self.job.running);
+                        running.written_by(&call.assistant, call.facts.model.clone(), behind);
+                    }
+                });
                 self.drop_all();
                 let outcome = match finish {
                     Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
@@ -258,6 +271,7 @@ impl Life {
         let active = self.active.get_mut(index)?;
         let bytes_max = self.job.reply_bytes_max;
         let is_cut = self.job.running.write(|log| {
+            let behind = (log.last_seq(), log.frame_count());
             let (piece, is_cut) =
                 fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
             active.writing.take(log, piece);
@@ -268,7 +282,7 @@ impl Life {
                 self.job.recorder.facts(&active.call.facts);
                 self.author = Some((Arc::clone(&active.call.assistant), active.call.facts.clone()));
                 // Within the log's lock: who reads the text knows whose it is.
-                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone());
+                self.job.running.written_by(&active.call.assistant, active.call.facts.model.clone(), behind);
             }
             is_cut
         });
@@ -288,7 +302,7 @@ impl Life {
         let (active, running) = (self.active.get(index)?, &self.job.running);
         running.write(|log| {
             if log.last_frame().is_none_or(|last| last.call != active.number) {
-                running.written_by(&active.call.assistant, None);
+                running.written_by(&active.call.assistant, None, (log.last_seq(), log.frame_count()));
             }
             log.frame(Frame { call: active.number, json });
         });
@@ -401,6 +415,16 @@ impl Life {
         drop(self.job.lease);
     }
 
+    /// A piece of code panicked: the turn goes no further. What was said of it is in the process's own output.
+    async fn panicked(&mut self) -> Ending {
+        tracing::error!(turn.id = %self.job.running.id, "a turn panicked: it ends here");
+        self.job.recorder.finish_writing(&self.job.running).await;
+        self.job.thread.in_doubt();
+        self.effect = Effect::Possible;
+        self.enter_lost();
+        Ending::Broken(panicked())
+    }
+
     /// Drops the calls that still run, and puts them on record.
     fn stop_calls(&mut self, ending: &Ending) {
         for mut active in std::mem::take(&mut self.active) {
@@ -413,10 +437,10 @@ impl Life {
             }
             if active.call.is_under_way() {
                 self.may_have_acted(Effect::Possible);
-                let outcome = if matches!(ending, Ending::Stopped(Stop::Drain | Stop::Fenced)) {
-                    "draining"
-                } else {
-                    "cancelled"
+                let outcome = match ending {
+                    Ending::Stopped(Stop::Drain | Stop::Fenced) => "draining",
+                    Ending::Broken(error) => error.code.as_str(),
+                    Ending::Stopped(Stop::Cancel) | Ending::Whole(_) => "cancelled",
                 };
                 active.call.ended(outcome, active.call.status());
                 self.enter(
@@ -425,6 +449,15 @@ impl Life {
                     active.call.facts.usage.clone(),
                     active.call.has_text,
                 );
+                if let Ending::Broken(error) = ending {
+                    self.attempt(
+                        &active.call,
+                        AttemptOutcome::Failed(error.code),
+                        active.call.status(),
+                        active.call.duration(),
+                        active.call.facts.usage.clone(),
+                    );
+                }
             }
         }
     }
@@ -445,6 +478,11 @@ impl Life {
         }
         turn
     }
+}
+
+/// The error of a turn whose code has panicked.
+pub(crate) fn panicked() -> TurnError {
+    TurnError::new(ErrorCode::Internal, "something went wrong inside; what had come is kept")
 }
 
 /// The next step of any call; never resolves when there is none.

@@ -8,6 +8,7 @@ mod at_most;
 mod check;
 mod number;
 mod object;
+mod word;
 mod words;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::idempotency;
 pub(crate) use at_most::AtMost;
 pub(crate) use number::{whole, whole_given};
 pub(crate) use object::Object;
+pub(crate) use word::{word, word_given, words_given};
 
 /// A route's JSON body, and what makes the request repeatable.
 #[derive(Debug)]

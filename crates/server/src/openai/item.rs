@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::said::{self, Said};
+use crate::body::word_given;
 use crate::error::ApiError;
 
 /// An item as clients read it.
@@ -174,6 +175,7 @@ pub(crate) struct Given {
     /// What it is; a message when left out.
     r#type: Option<String>,
     /// Of a message: who speaks.
+    #[serde(default, deserialize_with = "word_given")]
     role: Option<GivenRole>,
     /// Of a message: what is said.
     #[serde(default)]

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, Object, OptionalBody, given, whole_given};
+use crate::body::{Body, Object, OptionalBody, given, whole_given, words_given};
 use crate::error::ApiError;
 use crate::middleware::audit::About;
 use crate::query::{Name, NoParams};
@@ -51,7 +51,7 @@ pub(crate) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     assistants: Option<Vec<AssistantName>>,
     /// What else it may do.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "words_given")]
     may: Option<Vec<Permission>>,
     /// Whether the admin routes are open to it.
     #[serde(default, deserialize_with = "given")]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::body::{Body, given};
+use crate::body::{Body, given, word};
 use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::query::{Name, NoParams, Params};
@@ -21,6 +21,7 @@ use crate::text::{Line, NOT_BLANK};
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct NewMessage {
     /// Who speaks. `operator` and `system` need `may = ["operator"]`.
+    #[serde(deserialize_with = "word")]
     role: Role,
     /// The speaker's name; the role's own when left out.
     #[serde(default, deserialize_with = "given")]

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use crate::body::{Object, given};
+use crate::body::{Object, given, word};
 
 /// The content of a message. Not yet checked for being empty.
 #[derive(Debug, PartialEq)]
@@ -85,6 +85,7 @@ struct OnePart(Part);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `type`")]
 struct Fields {
+    #[serde(deserialize_with = "word")]
     r#type: Sort,
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::body::whole_given;
+use crate::body::{whole_given, word};
 use crate::error::ApiError;
 use crate::openai::said::{self, Said};
 use crate::routes::chats::{check_metadata, user_of};
@@ -59,6 +59,7 @@ struct StreamOptions {
 #[serde(expecting = "a message: an object with `role` and `content`")]
 struct OneMessage {
     /// Who speaks.
+    #[serde(deserialize_with = "word")]
     role: MessageRole,
     /// What is said.
     #[serde(default)]

@@ -31,7 +31,7 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Chunks {
     include_usage: bool,
-    /// The turn as it stands.
+    /// The turn as it stood when that came which is written: the assistant is the one whose words they are.
     turn: Option<Turn>,
     stage: Stage,
     /// The call that runs; earlier ones have failed.
@@ -42,6 +42,8 @@ pub(super) struct Chunks {
     held: Vec<Arc<str>>,
     sent: Sent,
     upstream_model: Option<String>,
+    /// Whose words the stream began with, and the provider's own model as far as it was known then.
+    begun_by: Option<(AssistantName, Option<String>)>,
     out: Vec<u8>,
     end: Option<Option<TurnError>>,
 }
@@ -108,15 +110,17 @@ impl Chunks {
             held: Vec::new(),
             sent: Sent::default(),
             upstream_model: None,
+            begun_by: None,
             out: Vec::new(),
             end: None,
         }
     }
 
-    /// The assistant that answers, and the provider's own model.
+    /// The assistant whose words the stream began with, and the provider's own model.
     pub(super) fn author(&self) -> Option<(&AssistantName, Option<&str>)> {
-        let turn = self.turn.as_ref()?;
-        Some((&turn.assistant, self.upstream_model.as_deref().or(turn.model.as_deref())))
+        let (assistant, model) = self.begun_by.as_ref()?;
+        let later = || self.turn.as_ref().filter(|turn| turn.assistant == *assistant)?.model.as_deref();
+        Some((assistant, self.upstream_model.as_deref().or(model.as_deref()).or_else(later)))
     }
 }
 
@@ -204,6 +208,7 @@ impl Chunks {
     /// There is something to send.
     fn begin(&mut self) {
         let Some(turn) = &self.turn else { return };
+        self.begun_by = Some((turn.assistant.clone(), turn.model.clone()));
         if self.held.is_empty() {
             self.stage = Stage::Events;
             let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::body::{AtMost, Body, Object, OptionalBody, given};
+use crate::body::{AtMost, Body, Object, OptionalBody, given, word, word_given};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::query::{Name, Named, NoParams, Params, named};
@@ -77,7 +77,7 @@ pub(crate) struct Wanted {
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
     /// What to do while another turn runs in the conversation; as configured when left out.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "word_given")]
     when_busy: Option<WhenBusy>,
 }
 
@@ -87,6 +87,7 @@ pub(crate) struct Wanted {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OneMessage {
     /// Who speaks.
+    #[serde(deserialize_with = "word")]
     role: TranscriptRole,
     /// What is said.
     content: Said,

@@ -1,0 +1,49 @@
+//! What stands around a turn's code: whatever happens in it, the turn ends.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use chat::{KeyId, LedgerRow, Turn};
+use futures_util::FutureExt;
+
+use crate::engine::Inner;
+use crate::running::Running;
+use crate::settle;
+
+/// Sees to it that a turn ends whose code panics.
+pub(crate) struct Guard {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) key: KeyId,
+}
+
+impl Guard {
+    /// What comes of a part of the turn's life; none where it panicked: then the turn has ended here.
+    pub(crate) async fn around<T>(&self, life: impl Future<Output = T>) -> Option<T> {
+        match AssertUnwindSafe(life).catch_unwind().await {
+            Ok(done) => Some(done),
+            Err(_) => {
+                let Self { inner, running, key } = self;
+                let row = first_row(&running.snapshot(), running, *key);
+                Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
+                None
+            }
+        }
+    }
+}
+
+/// The call that a turn begins with, of which nothing else is known.
+fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
+    LedgerRow {
+        turn_id: turn.id,
+        number: 0,
+        tenant: running.tenant.clone(),
+        key,
+        assistant: turn.assistant.clone(),
+        provider: turn.provider.clone(),
+        at: turn.created_at,
+        outcome: LedgerRow::INTERRUPTED.to_owned(),
+        answered: false,
+        usage: None,
+    }
+}
