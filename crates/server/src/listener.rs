@@ -54,17 +54,20 @@ impl Listener {
             };
             let (socket, place) = tokio::select! {
                 biased;
-                () = shutdown.finish.cancelled() => break,
                 () = shutdown.now.cancelled() => break,
                 accepted = accepted => match accepted {
                     Ok(Some(accepted)) => accepted,
                     Ok(None) => break,
+                    Err(_) if shutdown.finish.is_cancelled() => break,
                     Err(error) => {
                         tracing::warn!(%error, listener = self.name, "a connection cannot be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
                 },
+                // Last: whoever has connected by then is answered. What waits in the system's backlog when the socket is closed is reset,
+                // and a proxy does not send a POST again that may have arrived.
+                () = shutdown.finish.cancelled() => break,
             };
             let connection = self.connection(socket, Arc::clone(&protocols), shutdown.clone());
             let open = Gauge::connections(self.name);

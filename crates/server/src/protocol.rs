@@ -29,6 +29,8 @@ use crate::tasks::Tasks;
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// The most requests at once in one HTTP/2 connection: what common servers allow.
 const STREAMS_MAX: u32 = 128;
+/// How long a new connection may take to say something while the process leaves.
+const FIRST_WORD: Duration = Duration::from_millis(250);
 /// How much of a request's body a client may send before it is read, for one request; four times that for all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
@@ -72,9 +74,9 @@ impl Protocols {
         let begun = tokio::select! {
             biased;
             () = shutdown.now.cancelled() => return,
-            () = shutdown.finish.cancelled() => return,
-            () = self.wanted() => return,
             begun = tokio::time::timeout(self.header_timeout, preface::read(socket)) => begun,
+            () = self.wanted() => return,
+            () = finishing(shutdown) => return,
         };
         match begun {
             Ok(Ok(Some((Version::One, socket)))) => self.serve_one(socket, router, shutdown).await,
@@ -157,6 +159,12 @@ impl Protocols {
         let mut lingering = None;
         let mut finishing = false;
         let mut wanted = None;
+        // What is told to finish before it has read anything closes at once, with a request that lies there unread.
+        if shutdown.finish.is_cancelled()
+            && poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await.is_ready()
+        {
+            return;
+        }
         loop {
             let served = poll_fn(|context| {
                 if let Poll::Ready(served) = connection.as_mut().poll(context) {
@@ -201,6 +209,13 @@ struct Idling<Now, Long> {
     long: Long,
     /// … and closed if it stays for so long after that.
     linger: Duration,
+}
+
+/// Resolves when a connection that has said nothing yet is not waited for any more: its first request may be under way when the process
+/// begins to close.
+async fn finishing(shutdown: &Shutdown) {
+    shutdown.finish.cancelled().await;
+    sleep(FIRST_WORD).await;
 }
 
 /// Waits, where there is something to wait for.
