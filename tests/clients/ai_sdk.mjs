@@ -92,16 +92,9 @@ await run({
 
   async "broken stream"() {
     for (const model of ["cut", "cut-model"]) {
-      const parts = [];
-      // The transfer breaks off behind the error.
-      const error = await raises(async () => {
-        for await (const part of stream(model).fullStream) parts.push(part);
-      });
-      assert(APICallError.isInstance(error), error);
+      const parts = await all(stream(model).fullStream);
       assert(parts.some((part) => part.type === "error"), JSON.stringify(parts));
       assert(!parts.some((part) => part.type === "finish" && part.finishReason === "stop"), JSON.stringify(parts));
-      // Who waits for the text alone gets no half of one.
-      assert(APICallError.isInstance(await raises(() => stream(model).text)));
       assert.equal((await raises(() => ask(model))).statusCode, 502);
     }
   },

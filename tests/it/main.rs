@@ -31,6 +31,7 @@ mod openai;
 mod openapi;
 mod providers;
 mod replicas;
+mod rolling;
 mod routes;
 mod simulator;
 mod size;

@@ -155,8 +155,8 @@ pub enum Piece {
     Usage(Usage),
     /// A call of a client's tool ([`Part::ToolCall`]).
     ToolCall(Part),
-    /// A frame for the OpenAI dialect, as it came.
-    Extension(Arc<RawValue>),
+    /// A frame for the OpenAI dialect, as it came: JSON.
+    Extension(Arc<str>),
     /// The reply is whole, or the provider says why it is not. The last piece: a stream that ends without it has broken off.
     End(Option<FinishReason>),
 }

@@ -4,6 +4,7 @@ mod commands;
 pub mod config;
 mod files;
 mod hints;
+mod log_line;
 mod log_writer;
 mod logging;
 mod output;

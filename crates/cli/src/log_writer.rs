@@ -1,50 +1,118 @@
 //! The way to standard error. A thread of its own writes, so that no request ever waits for whoever reads the log: when that one
-//! stops reading and the queue is full, lines are dropped and counted.
+//! stops reading and too much waits, lines are dropped and counted.
+//!
+//! A line that finds nobody at work wakes the thread, which waits a moment before it writes, so that the lines which come in that
+//! moment go with it: under load the log costs a copy for each line, and not a write and two changes of threads.
 
 use std::io::{self, Write as _};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many lines may wait. A line has some hundred bytes.
+/// How many lines may wait, and how many bytes of them. A line has some hundred bytes.
 const LINES_MAX: usize = 8192;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long lines wait for others to go with.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long the lines that wait may take when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// How often a full queue is looked at meanwhile.
-const FLUSH_LOOK: Duration = Duration::from_millis(10);
-
 /// Counts the lines that nobody took in time.
 pub(crate) const DROPPED: &str = "switchboard_log_lines_dropped_total";
 
 /// The queue of the process: there is one standard error.
-static QUEUE: OnceLock<SyncSender<Item>> = OnceLock::new();
+static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-enum Item {
-    Line(Vec<u8>),
-    /// Tells that all before it is written.
-    Flush(SyncSender<()>),
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is something to write.
+    came: Condvar,
+    /// All that came is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    lines: usize,
+    /// The thread has taken lines and is not back yet.
+    writing: bool,
+    /// Somebody wants all of it written now.
+    hurry: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a line; false when there is no room for it.
+    fn put(&self, line: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.lines >= LINES_MAX || waiting.bytes.len().saturating_add(line.len()) > BYTES_MAX {
+            return false;
+        }
+        let first = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        let asleep = first && !waiting.writing;
+        drop(waiting);
+        if asleep {
+            self.came.notify_one();
+        }
+        true
+    }
+
+    /// Writes for ever.
+    fn write_all(&self) {
+        let mut lines = Vec::new();
+        loop {
+            {
+                let mut waiting = self.lock();
+                waiting.writing = false;
+                if waiting.bytes.is_empty() {
+                    self.written.notify_all();
+                }
+                while waiting.bytes.is_empty() {
+                    waiting = self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+                // From here on lines need not wake anybody.
+                waiting.writing = true;
+                if !waiting.hurry {
+                    let gathered = self.came.wait_timeout_while(waiting, GATHER, |waiting| !waiting.hurry);
+                    waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                std::mem::swap(&mut waiting.bytes, &mut lines);
+                waiting.lines = 0;
+            }
+            // Where standard error is closed there is nobody to tell.
+            drop(io::stderr().write_all(&lines));
+            lines.clear();
+            // What a burst needed is not kept for ever.
+            lines.shrink_to(64 * 1024);
+        }
+    }
 }
 
 /// Writes whole lines.
 #[derive(Debug, Clone)]
-pub(crate) struct LogWriter(SyncSender<Item>);
+pub(crate) struct LogWriter(&'static Queue);
 
 impl LogWriter {
     /// The writer of the process; none if there can be no thread for it.
     pub(crate) fn of_process() -> Option<Self> {
         if let Some(queue) = QUEUE.get() {
-            return Some(Self(queue.clone()));
+            return Some(Self(queue));
         }
-        let (queue, items) = sync_channel(LINES_MAX);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&items)).ok()?;
-        Some(Self(QUEUE.get_or_init(|| queue).clone()))
+        let write = || QUEUE.get_or_init(Queue::default).write_all();
+        std::thread::Builder::new().name("log".to_owned()).spawn(write).ok()?;
+        Some(Self(QUEUE.get_or_init(Queue::default)))
     }
 }
 
 impl io::Write for LogWriter {
     /// Takes a whole line, as the log writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_)) = self.0.try_send(Item::Line(line.to_vec())) {
+        if !self.0.put(line) {
             metrics::counter!(DROPPED).increment(1);
         }
         Ok(line.len())
@@ -55,29 +123,19 @@ impl io::Write for LogWriter {
     }
 }
 
-fn write_all(items: &Receiver<Item>) {
-    for item in items {
-        match item {
-            // Where standard error is closed there is nobody to tell.
-            Item::Line(line) => drop(io::stderr().write_all(&line)),
-            Item::Flush(done) => drop(done.try_send(())),
-        }
-    }
-}
-
 /// Waits until all lines so far are written, within a bound. Blocks: for the end of the process.
 pub(crate) fn flush() {
     let Some(queue) = QUEUE.get() else { return };
     let end = Instant::now() + FLUSH_MAX;
-    let (done, written) = sync_channel(1);
-    let mut item = Item::Flush(done);
-    while let Err(TrySendError::Full(back)) = queue.try_send(item) {
-        if Instant::now() >= end {
+    let mut waiting = queue.lock();
+    waiting.hurry = true;
+    queue.came.notify_one();
+    while !waiting.bytes.is_empty() || waiting.writing {
+        let left = end.saturating_duration_since(Instant::now());
+        // Whoever reads the log has stopped reading when this runs out: the process ends all the same.
+        if left.is_zero() {
             return;
         }
-        item = back;
-        std::thread::sleep(FLUSH_LOOK);
+        waiting = queue.written.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
     }
-    // Whoever reads the log has stopped reading when this fails: the process ends all the same.
-    let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
 }

@@ -3,6 +3,7 @@
 use std::panic;
 
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -10,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogFormat, Observability};
+use crate::log_line::LogLine;
 use crate::log_writer::LogWriter;
 use crate::traces::Traces;
 
@@ -52,7 +54,9 @@ fn log(format: LogFormat, filter: &str, content: bool) -> Box<dyn Layer<Registry
     }
     let log = tracing_subscriber::fmt::layer().with_writer(writer()).with_timer(SystemTime).with_target(true);
     match format {
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            log.fmt_fields(JsonFields::new()).event_format(LogLine).with_filter(filter).boxed()
+        }
         LogFormat::Text => {
             log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter(filter).boxed()
         }

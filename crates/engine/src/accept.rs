@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use chat::{
     Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, KeyId,
-    LedgerRow, Message, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission,
-    Role, StoreError, StoredThread, TenantId, ThreadSeed, ThreadUpdate, Timestamp, Turn, TurnError, TurnId,
-    TurnStatus, TurnTarget, UserId, WhenBusy,
+    LedgerRow, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role,
+    StoreError, StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
+    UserId, WhenBusy,
 };
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -20,13 +21,13 @@ use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::engine::{Inner, OnDisconnect, draining};
 use crate::observe::{TurnWatch, log_content};
-use crate::question::Question;
+use crate::question::{Question, told};
 use crate::record::Recorder;
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
 use crate::turn::Job;
-use crate::{doubt, follow, membership, publish, settle};
+use crate::{doubt, follow, membership, publish, settle, thread};
 
 /// How many turns may wait in one conversation.
 const QUEUE_MAX: u32 = 16;
@@ -56,19 +57,22 @@ struct Admitted {
     unstored_key: Option<String>,
 }
 
-/// The whole life of a turn from its request on. `answer` is told as soon as the turn is accepted, or why it is not.
+/// The life of a turn from its request to where it begins to ask; gives the rest, if there is any. `answer` is told as soon as the
+/// turn is accepted, or why it is not.
+///
+/// Two futures, so that what is needed to accept a turn takes no room for as long as it runs.
 pub(crate) async fn run(
     inner: Arc<Inner>,
     caller: Caller,
     mut ask: Ask,
     answer: oneshot::Sender<Result<Reader, Refused>>,
-) {
+) -> Option<BoxFuture<'static, ()>> {
     let plan = match plan(&inner, &caller, &ask).await {
         Ok(plan) => plan,
         Err(refused) => {
             // Nobody waits for the answer any more when it cannot be sent.
             let _ = answer.send(Err(refused));
-            return;
+            return None;
         }
     };
     let id = TurnId::new();
@@ -76,38 +80,62 @@ pub(crate) async fn run(
     // Looked at once the turn has its place: whoever drains waits for all that have one.
     if inner.refuses_turns() {
         let _ = answer.send(Err(draining()));
-        return;
+        return None;
     }
     let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err((first, stored))) => {
             let _ = answer.send(repeat(&inner, &caller, first, stored).await);
-            return;
+            return None;
         }
         Err(refused) => {
             let _ = answer.send(Err(refused));
-            return;
+            return None;
         }
     };
     let _ = answer.send(Ok(reader(&inner, &admitted.running, 0, false)));
     let watch = TurnWatch::new(&admitted.running.snapshot(), inner.propagation.clone());
     log_content(id, "user", &plan.message);
     let span = watch.span.clone();
-    let running = Arc::clone(&admitted.running);
-    let (tenant, key) = (caller.tenant.clone(), caller.key);
-    let life = Box::pin(live(Arc::clone(&inner), caller, ask, plan, admitted, watch)).instrument(span);
-    if AssertUnwindSafe(life).catch_unwind().await.is_err() {
-        let row = first_row(&running.snapshot(), tenant.clone(), key);
-        Box::pin(settle::abandoned(&inner, &tenant, &running, vec![row])).await;
+    let guard = Guard { inner: Arc::clone(&inner), running: Arc::clone(&admitted.running), key: caller.key };
+    let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
+    let job = guard.around(begun).await??;
+    // The request's span is around the turn's own, as it is here.
+    Some(
+        async move { guard.around(job.run().instrument(span)).await.unwrap_or_default() }
+            .in_current_span()
+            .boxed(),
+    )
+}
+
+/// Sees to it that a turn ends whose code panics.
+struct Guard {
+    inner: Arc<Inner>,
+    running: Arc<Running>,
+    key: KeyId,
+}
+
+impl Guard {
+    /// What comes of a part of the turn's life; none where it panicked: then the turn has ended here.
+    async fn around<T>(&self, life: impl Future<Output = T>) -> Option<T> {
+        match AssertUnwindSafe(life).catch_unwind().await {
+            Ok(done) => Some(done),
+            Err(_) => {
+                let Self { inner, running, key } = self;
+                let row = first_row(&running.snapshot(), running, *key);
+                Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
+                None
+            }
+        }
     }
 }
 
 /// The call that a turn begins with, of which nothing else is known.
-fn first_row(turn: &Turn, tenant: TenantId, key: KeyId) -> LedgerRow {
+fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
     LedgerRow {
         turn_id: turn.id,
         number: 0,
-        tenant,
+        tenant: running.tenant.clone(),
         key,
         assistant: turn.assistant.clone(),
         provider: turn.provider.clone(),
@@ -118,19 +146,25 @@ fn first_row(turn: &Turn, tenant: TenantId, key: KeyId) -> LedgerRow {
     }
 }
 
-/// A turn from its acceptance to its end.
-async fn live(inner: Arc<Inner>, caller: Caller, ask: Ask, plan: Plan, admitted: Admitted, watch: TurnWatch) {
+/// A turn from its acceptance to where it may begin; none where it ends before that.
+async fn begin(
+    inner: Arc<Inner>,
+    caller: Caller,
+    ask: Ask,
+    plan: Plan,
+    admitted: Admitted,
+    watch: TurnWatch,
+) -> Option<Job> {
     let reply_bytes_max = inner.settings.load().reply_bytes_max;
     let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
     let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
         Ok(begun) => begun,
         Err(ended) => {
             watch.ended(&ended, &[]);
-            return;
+            return None;
         }
     };
-    let job = job(caller, ask, plan, admitted, recorder, reply_bytes_max, watch);
-    Box::pin(job.run()).await;
+    Some(job(caller, ask, plan, admitted, recorder, reply_bytes_max, watch))
 }
 
 /// A reader of a turn that runs or has run here.
@@ -377,6 +411,7 @@ async fn admit(
     let reply_id = MessageId::new();
     let mut unstored_key = None;
     let owner = if ask.store { membership::owner(inner).await? } else { inner.membership.owner() };
+    let repeatable = ask.idempotency.is_some();
     let accepted = if ask.store {
         let new = new_turn(inner, caller, ask, plan, (id, reply_id, &owner), now);
         match inner.store.accept_turn(&caller.tenant, new).await {
@@ -414,7 +449,8 @@ async fn admit(
     let user =
         accepted.as_ref().map_or_else(|| plan.user.clone(), |accepted| accepted.conversation.user.clone());
     let whose = Whose { tenant: caller.tenant.clone(), user, assistant: plan.asked.name.clone() };
-    let running = Arc::new(Running::new(Arc::new(turn), whose, reply_id, owner, ask.store));
+    let running = Running::new(Arc::new(turn), whose, reply_id, owner, ask.store);
+    let running = Arc::new(if repeatable { running } else { running.read_once() });
     reservation.fill(Arc::clone(&running));
     if let Some(live) = inner.live.get() {
         let (live, running) = (Arc::clone(live), Arc::clone(&running));
@@ -483,22 +519,12 @@ fn new_turn(
         when_busy: ask.when_busy.unwrap_or(settings.when_busy),
         queue_max: QUEUE_MAX,
         idempotency: ask.idempotency.take(),
-        thread: thread_seed(&plan.asked),
+        thread: thread::seed(&plan.asked),
         context_messages: plan.context_messages,
         request: String::new(),
         owner: owner.to_owned(),
         created_at: now,
     }
-}
-
-/// The thread of an assistant whose provider keeps threads.
-pub(crate) fn thread_seed(assistant: &Assistant) -> Option<ThreadSeed> {
-    let keeps = matches!(assistant.provider.provider.memory(), chat::Memory::Thread { .. });
-    keeps.then(|| ThreadSeed {
-        assistant: assistant.name.clone(),
-        upstream_id: assistant.upstream_id.clone(),
-        fresh_id: assistant.provider.provider.new_thread(),
-    })
 }
 
 /// How a turn's wait came out when it does not begin.
@@ -537,7 +563,7 @@ async fn wait(
             () = tokio::time::sleep_until(admitted.deadline) => break NotBegun::OutOfTime,
             () = settled_or_a_while(ahead) => {}
         }
-        let seed = thread_seed(&plan.asked);
+        let seed = thread::seed(&plan.asked);
         let owner = running.owner.as_deref().map(String::as_str).unwrap_or_default();
         match inner.store.begin_turn(&running.tenant, running.id, owner, seed, plan.context_messages).await {
             Ok(begun) => {
@@ -587,12 +613,6 @@ async fn end_unbegun(running: &Arc<Running>, recorder: Recorder, why: NotBegun) 
     let free = turn.status == TurnStatus::Failed;
     recorder.end(running, turn.clone(), ThreadUpdate::Untouched, Vec::new(), free).await;
     turn
-}
-
-/// What an earlier message is to a provider.
-pub(crate) fn told(message: Message) -> (i64, HistoryMessage) {
-    let told = HistoryMessage { role: message.role, author: message.author, content: message.content };
-    (message.position, told)
 }
 
 fn job(

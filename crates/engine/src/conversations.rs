@@ -9,10 +9,11 @@ use chat::{
 };
 use std::sync::Arc;
 
-use crate::accept::{lacks, no_assistant, not_allowed, of_user, thread_seed};
+use crate::accept::{lacks, no_assistant, not_allowed, of_user};
 use crate::catalog::Assistant;
 use crate::describe::describe;
 use crate::running::Stop;
+use crate::thread;
 use crate::{Engine, NewConversationAsk, PutMessage, Refused, follow};
 
 /// How long erasing waits for the end of a turn that it has cancelled.
@@ -52,7 +53,7 @@ impl Engine {
             if !caller.may.has(Permission::Adopt) {
                 return Err(lacks(Permission::Adopt));
             }
-            let mut seed = thread_seed(&assistant)
+            let mut seed = thread::seed(&assistant)
                 .filter(|_| has_history(&assistant))
                 .ok_or_else(|| no_history(&assistant, "upstream_conversation_id"))?;
             new.messages = self.upstream_history(&assistant, &upstream).await?;
@@ -218,7 +219,7 @@ impl Engine {
     pub async fn sync(&self, caller: &Caller, id: ConversationId) -> Result<u64, Refused> {
         let conversation = self.conversation(caller, id).await?;
         let assistant = self.named(caller, &conversation.assistant)?;
-        let mut seed = thread_seed(&assistant)
+        let mut seed = thread::seed(&assistant)
             .filter(|_| has_history(&assistant))
             .ok_or_else(|| no_history(&assistant, "conversation_id"))?;
         let Some(upstream) = conversation.upstream_conversation_id else { return Ok(0) };
@@ -266,7 +267,7 @@ impl Engine {
         if message.role != Role::Operator || provider.capabilities().inject != Offer::Native {
             return Ok(false);
         }
-        let Some(seed) = thread_seed(assistant) else { return Ok(false) };
+        let Some(seed) = thread::seed(assistant) else { return Ok(false) };
         let thread = match self.0.store.thread(&caller.tenant, message.conversation_id, seed.clone()).await {
             Ok(thread) => thread,
             Err(StoreError::Busy { .. }) => return Ok(false),

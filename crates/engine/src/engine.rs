@@ -9,6 +9,7 @@ use chat::{
     AssistantName, Caller, ConversationStore, ErrorCode, Idempotency, LiveTurns, Maintenance, UsageRange,
     UsageSum, WhenBusy,
 };
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -160,7 +161,7 @@ impl Engine {
         let (answer, accepted) = oneshot::channel();
         // Within the request's span: the turn belongs to its trace, and what the log says of the turn to the request.
         let run = accept::run(Arc::clone(&self.0), caller.clone(), ask, answer);
-        self.0.tasks.spawn(run.in_current_span());
+        self.0.tasks.spawn_in_two(run.in_current_span().boxed());
         accepted
             .await
             .unwrap_or_else(|_| Err(Refused::new(ErrorCode::Internal, "something went wrong inside")))

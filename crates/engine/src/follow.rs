@@ -73,12 +73,17 @@ impl Followed {
         self.lock().remove(&id);
     }
 
-    /// Waits until nothing is followed any more: the turns have ended, or their readers have left.
+    /// Waits until what is followed now is followed no more: the turns have ended, or their readers have left. Who comes later is not
+    /// waited for, or a gateway that others still send readers to would never leave.
     pub(crate) async fn all_settled(&self) {
-        loop {
-            let next = self.lock().values().find_map(Weak::upgrade).map(|one| one.settled.clone());
-            let Some(next) = next else { return };
-            let _ = tokio::time::timeout(LOOK, next.cancelled()).await;
+        let now: Vec<_> = self.lock().values().cloned().collect();
+        for one in now {
+            while let Some(settled) = one.upgrade().map(|running| running.settled.clone()) {
+                if settled.is_cancelled() {
+                    break;
+                }
+                let _ = tokio::time::timeout(LOOK, settled.cancelled()).await;
+            }
         }
     }
 
@@ -245,7 +250,10 @@ impl Feeder {
                 () = tokio::time::sleep_until(look_at) => {}
                 () = self.running.stop.cancelled(), if wish == Wish::None => {}
                 // Readers come back elsewhere.
-                () = self.inner.closed.cancelled() => return,
+                () = self.inner.closed.cancelled() => {
+                    self.running.abandoned.cancel();
+                    return;
+                }
             }
             if self.running.stop.is_cancelled() && wish.is_due() {
                 wish = self.wish_stop().await;

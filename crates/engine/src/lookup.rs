@@ -7,7 +7,7 @@ use chat::{Caller, EventLog, StoreError, StoredTurn, Turn, TurnId, TurnStatus};
 
 use crate::Refused;
 use crate::accept::reader;
-use crate::engine::{Engine, Inner};
+use crate::engine::{Engine, Inner, draining};
 use crate::follow::{self, TOLD_WITHIN};
 use crate::running::{Reader, Running, Stop};
 
@@ -36,7 +36,12 @@ impl Engine {
         if running.owner.is_none() {
             // What a client has from where the turn runs may not be known here yet.
             let within = if running.stored { REACHED_WITHIN } else { TOLD_WITHIN };
-            let _ = tokio::time::timeout(within, running.reached(after)).await;
+            tokio::select! {
+                biased;
+                _ = tokio::time::timeout(within, running.reached(after)) => {}
+                // Nothing more will be known here: another gateway knows.
+                () = running.abandoned.cancelled() => return Err(draining()),
+            }
         }
         let (last, ended) = running.read(|log| (log.last_seq(), log.is_ended()));
         if after > last {

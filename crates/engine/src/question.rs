@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chat::{Content, HistoryMessage, LedgerRow, Metadata, Request, Role, Thread, Timestamp, UserId};
+use chat::{Content, HistoryMessage, LedgerRow, Message, Metadata, Request, Role, Thread, Timestamp, UserId};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -87,4 +87,10 @@ impl Job {
             deadline: within_total.into_std(),
         }
     }
+}
+
+/// What an earlier message is to a provider.
+pub(crate) fn told(message: Message) -> (i64, HistoryMessage) {
+    let told = HistoryMessage { role: message.role, author: message.author, content: message.content };
+    (message.position, told)
 }

@@ -45,17 +45,26 @@ pub(crate) struct Running {
     pub(crate) stored: bool,
     /// The name of this process, as its row has it; none when it does not run here.
     pub(crate) owner: Option<Arc<String>>,
+    /// Whether nobody but who asked for it will ever read what its providers sent for the OpenAI dialect: the request cannot be
+    /// repeated.
+    read_once: bool,
     /// Cancelled when the turn is to stop.
     pub(crate) stop: CancellationToken,
     stop_reason: OnceLock<Stop>,
     /// Cancelled once the end is in the log and in the store.
     pub(crate) settled: CancellationToken,
+    /// Cancelled when a turn that runs elsewhere is followed no more before it has ended: the process leaves.
+    pub(crate) abandoned: CancellationToken,
     log: Mutex<EventLog>,
     /// The turn as it stands while it runs.
     snapshot: Mutex<Arc<Turn>>,
     /// Who has written what, where it runs here.
     authors: Mutex<Vec<Author>>,
     news: Notify,
+    /// More is being written: readers are told once, after that.
+    held: AtomicBool,
+    /// Something was written while it was held.
+    untold: AtomicBool,
     readers: AtomicUsize,
     /// Checkpoints of a turn that runs elsewhere that were seen here.
     checkpoints: AtomicUsize,
@@ -85,17 +94,26 @@ impl Running {
             reply_id,
             stored,
             owner: None,
+            read_once: false,
             stop: CancellationToken::new(),
             stop_reason: OnceLock::new(),
             settled: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
             log: Mutex::new(EventLog::started(Arc::clone(&turn))),
             snapshot: Mutex::new(turn),
             authors: Mutex::default(),
             news: Notify::new(),
+            held: AtomicBool::new(false),
+            untold: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
             checkpoints: AtomicUsize::new(0),
             unattended: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a turn whose request cannot be repeated.
+    pub(crate) fn read_once(self) -> Self {
+        Self { read_once: true, ..self }
     }
 
     /// A turn that does not run here, with its log as the store keeps it.
@@ -160,14 +178,25 @@ impl Running {
     /// Writes to the log, and tells the readers if anything was added.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&mut EventLog) -> T) -> T {
         let mut log = self.lock();
-        let before = (log.len(), log.frames().len());
+        let before = (log.len(), log.frame_count());
         let result = write(&mut log);
-        let news = (log.len(), log.frames().len()) != before;
+        let news = (log.len(), log.frame_count()) != before;
         drop(log);
         if news {
-            self.news.notify_waiters();
+            if self.held.load(Ordering::Acquire) {
+                self.untold.store(true, Ordering::Release);
+            } else {
+                self.news.notify_waiters();
+            }
         }
         result
+    }
+
+    /// Holds back the word to the readers until this is dropped: what came together is read together. For the turn's own task, once
+    /// at a time, and never over an `await`.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        self.held.store(true, Ordering::Release);
+        Held(Arc::clone(self))
     }
 
     /// Reads the log.
@@ -226,6 +255,19 @@ impl Running {
     fn lock(&self) -> MutexGuard<'_, EventLog> {
         // A panic while the log was held leaves it as it was before the last event: it can be read on.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Running::hold`].
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Running>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::Release);
+        if self.0.untold.swap(false, Ordering::AcqRel) {
+            self.0.news.notify_waiters();
+        }
     }
 }
 
@@ -334,6 +376,11 @@ impl Reader {
         self.after
     }
 
+    /// Resolves when nothing more will come here though the turn goes on elsewhere: the process leaves.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + use<> {
+        self.running.abandoned.clone().cancelled_owned()
+    }
+
     /// Waits for events and hands them over, as many as there are (up to a bound). Dropping the future loses nothing.
     pub async fn read(&mut self, mut take: impl FnMut(u64, EventRef<'_>)) -> Read {
         let running = Arc::clone(&self.running);
@@ -387,20 +434,24 @@ impl Reader {
 
     fn follow_now(&mut self, take: &mut impl FnMut(Seen<'_>)) -> Option<Read> {
         let running = Arc::clone(&self.running);
-        let log = running.lock();
-        let news = log.frames().len() > self.frames;
+        let mut log = running.lock();
+        self.frames = self.frames.max(log.frames_forgotten());
+        let news = log.frame_count() > self.frames;
         if !news && log.next_after(self.after).is_none() {
             return self.read_log(&log, &mut |_, _| {});
         }
         let (snapshot, authors) = (running.snapshot(), running.authors());
         let mut standing = None;
-        for frame in log.frames().iter().skip(self.frames).take(EVENTS_PER_READ_MAX) {
+        for frame in log.frames_after(self.frames).take(EVENTS_PER_READ_MAX) {
             let turn = author_of(&authors, |author| author.frames <= self.frames).unwrap_or(&snapshot);
             stand(&mut standing, turn, take);
             take(Seen::Frame(frame));
             self.frames += 1;
         }
-        if self.frames < log.frames().len() {
+        if running.read_once {
+            log.forget_frames(self.frames);
+        }
+        if self.frames < log.frame_count() {
             return Some(Read::More);
         }
         // Under the same lock: no event is seen before the frame that it was made of.

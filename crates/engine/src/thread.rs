@@ -2,10 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use chat::{Effect, Memory, ProviderError, StoredThread, Thread, ThreadUpdate, TurnStatus};
+use chat::{Effect, Memory, ProviderError, StoredThread, Thread, ThreadSeed, ThreadUpdate, TurnStatus};
 
 use crate::call::Facts;
 use crate::catalog::Assistant;
+
+/// The thread of an assistant whose provider keeps threads.
+pub(crate) fn seed(assistant: &Assistant) -> Option<ThreadSeed> {
+    let keeps = matches!(assistant.provider.provider.memory(), Memory::Thread { .. });
+    keeps.then(|| ThreadSeed {
+        assistant: assistant.name.clone(),
+        upstream_id: assistant.upstream_id.clone(),
+        fresh_id: assistant.provider.provider.new_thread(),
+    })
+}
 
 /// The thread that the asked assistant's provider keeps, if it keeps one.
 #[derive(Debug)]

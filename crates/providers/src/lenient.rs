@@ -3,6 +3,9 @@
 //! A field that may be of any type is read as `Option<Box<RawValue>>` (which `null` leaves empty) and looked at with the functions
 //! here: what is not as expected is as good as not there, and spoils nothing beside it.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -20,9 +23,40 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_js
     })
 }
 
+/// The same for what borrows from its text: `mended` keeps the text without its trailing commas, where it had any. Also whether the
+/// text is JSON as it came.
+///
+/// # Errors
+/// As for [`from_slice`].
+pub(crate) fn from_str<'a, T: Deserialize<'a>>(
+    json: &'a str,
+    mended: &'a mut String,
+) -> Result<(T, bool), serde_json::Error> {
+    let plain = json.strip_prefix('\u{feff}').unwrap_or(json);
+    match serde_json::from_str(plain) {
+        Ok(value) => Ok((value, plain.len() == json.len())),
+        Err(error) if error.is_data() => Err(error),
+        Err(error) => {
+            // Nothing but commas, which are characters of their own, is left out.
+            *mended = String::from_utf8(without_trailing_commas(plain.as_bytes())).unwrap_or_default();
+            serde_json::from_str(mended).map(|value| (value, false)).map_err(|_| error)
+        }
+    }
+}
+
 /// A field's value, if it is of this shape.
-pub(crate) fn value<T: DeserializeOwned>(field: Option<&RawValue>) -> Option<T> {
+pub(crate) fn value<'a, T: Deserialize<'a>>(field: Option<&'a RawValue>) -> Option<T> {
     field.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// A field's text, if it is a string: where it stands, unless something in it is escaped.
+pub(crate) fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let raw = field?.get();
+    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
+        Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),
+        None => None,
+    }
 }
 
 /// A field's text, if it is a string; perhaps empty.
@@ -32,11 +66,16 @@ pub(crate) fn string(field: Option<&RawValue>) -> Option<String> {
 
 /// A field's text, if it is a string with something in it, or a number: ids and codes come as both.
 pub(crate) fn word(field: Option<&RawValue>) -> Option<String> {
+    word_in_place(field).map(Cow::into_owned)
+}
+
+/// The same where it stands.
+pub(crate) fn word_in_place(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = field?.get();
     if raw.starts_with('"') {
-        string(field).filter(|text| !text.trim().is_empty())
+        text(field).filter(|text| !text.trim().is_empty())
     } else {
-        raw.starts_with(|c: char| c.is_ascii_digit() || c == '-').then(|| raw.to_owned())
+        raw.starts_with(|c: char| c.is_ascii_digit() || c == '-').then_some(Cow::Borrowed(raw))
     }
 }
 

@@ -13,6 +13,11 @@ use crate::error::ApiError;
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
 
+/// Whether the request has the header.
+pub(crate) fn is_asked_for(parts: &Parts) -> bool {
+    parts.headers.contains_key(KEY)
+}
+
 /// Reads the header; the fingerprint is of method, path and body without `stream`.
 pub(crate) fn of(
     parts: &Parts,

@@ -3,6 +3,7 @@
 //! A request passes the layers of `stack.rs`, outermost first, and reaches one of the routes listed in `routes/mod.rs`.
 
 mod app;
+mod around;
 mod body;
 mod config;
 mod error;

@@ -3,10 +3,14 @@
 //! One task checks each credential that has readers, twice a second; a reader costs no timer and no look-up of its own.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chat::{KeyId, Timestamp};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::keys::Identity;
 
@@ -25,6 +29,61 @@ impl Life {
     /// Resolves once the credential is no longer good.
     pub(crate) async fn ended(&self) {
         self.0.cancelled().await;
+    }
+}
+
+/// What an event stream waits for beside events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// Nothing was sent for so long that those on the way should hear that the stream lives.
+    Quiet,
+    /// The reader's credential is no longer good.
+    Ended,
+}
+
+/// Watches a stream's credential and its silence. Both waits are kept from event to event: an event costs a look at the clock, no
+/// timer and no place in a list.
+pub(crate) struct Pulse {
+    _life: Arc<Life>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    timer: Pin<Box<Sleep>>,
+    every: Duration,
+    quiet_since: Instant,
+}
+
+impl Pulse {
+    /// A stream that begins now; a beat is due whenever it was quiet for `every`.
+    pub(crate) fn new(life: Arc<Life>, every: Duration) -> Self {
+        let ended = Box::pin(life.0.clone().cancelled_owned());
+        let timer = Box::pin(tokio::time::sleep(every));
+        Self { _life: life, ended, timer, every, quiet_since: Instant::now() }
+    }
+
+    /// Something was sent.
+    pub(crate) fn sent(&mut self) {
+        self.quiet_since = Instant::now();
+    }
+
+    /// Waits for the next beat. Dropping the future loses nothing.
+    pub(crate) async fn beat(&mut self) -> Beat {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Beat> {
+        if self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Beat::Ended);
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let due = self.quiet_since + self.every;
+            if now >= due {
+                self.quiet_since = now;
+                self.timer.as_mut().reset(now + self.every);
+                return Poll::Ready(Beat::Quiet);
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
     }
 }
 

@@ -17,7 +17,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use crate::error::{TURN_ID, insert};
-use crate::live::Life;
+use crate::live::{Beat, Life, Pulse};
 use crate::metrics::Gauge;
 
 /// A comment line, which readers skip.
@@ -26,8 +26,7 @@ pub(crate) const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 /// One client reading one turn.
 struct Watch {
     reader: Reader,
-    life: Arc<Life>,
-    heartbeat: Duration,
+    pulse: Pulse,
     ended: bool,
     /// The request repeats one that was made before: it is not to be repeated again.
     repeat: bool,
@@ -38,7 +37,8 @@ struct Watch {
 pub(crate) fn stream(reader: Reader, life: Arc<Life>, heartbeat: Duration) -> Response {
     let turn = reader.turn_id();
     let repeat = reader.is_repeat();
-    let watch = Watch { reader, life, heartbeat, ended: false, repeat, _open: Gauge::streams() };
+    let pulse = Pulse::new(life, heartbeat);
+    let watch = Watch { reader, pulse, ended: false, repeat, _open: Gauge::streams() };
     let chunks = unfold(watch, |mut watch| async move {
         let chunk = watch.next().await?;
         Some((Ok::<_, Infallible>(chunk), watch))
@@ -65,17 +65,23 @@ impl Watch {
         }
         let mut buffer = BytesMut::new();
         let repeat = self.repeat;
+        let abandoned = self.reader.abandoned();
         let read = tokio::select! {
             biased;
-            () = self.life.ended() => return None,
+            beat = self.pulse.beat() => match beat {
+                Beat::Ended => return None,
+                Beat::Quiet => None,
+            },
             read = self.reader.read(|seq, event| frame(&mut buffer, seq, event, repeat)) => Some(read),
-            () = tokio::time::sleep(self.heartbeat) => None,
+            // Without an end: whoever reads comes back, and another gateway reads on.
+            () = abandoned => return None,
         };
         match read {
             None => return Some(Bytes::from_static(HEARTBEAT)),
             Some(Read::More) => {}
             Some(Read::Ended) => self.ended = true,
         }
+        self.pulse.sent();
         // Nothing was left to read: the end had been read before.
         (!buffer.is_empty()).then(|| buffer.freeze())
     }
@@ -106,13 +112,21 @@ pub(crate) fn as_repeated(turn: &Turn, repeat: bool) -> Option<Turn> {
 
 fn put(buffer: &mut BytesMut, seq: u64, event: EventRef<'_>) {
     let begin = buffer.len();
-    let mut writer = buffer.writer();
+    let (mut number, kind) = (itoa::Buffer::new(), event.kind());
+    let number = number.format(seq);
+    for part in ["id: ", number, "\nevent: ", kind, "\ndata: "] {
+        buffer.put_slice(part.as_bytes());
+    }
     // JSON has no line break but within strings, where it is escaped: one `data:` line is enough.
-    let written = {
-        use std::io::Write as _;
-        write!(writer, "id: {seq}\nevent: {}\ndata: ", event.kind())
-            .map_err(serde_json::Error::io)
-            .and_then(|()| serde_json::to_writer(&mut writer, &event.data(seq)))
+    let written = match event {
+        // Nearly all are these: written as [`chat::EventRef::data`] would.
+        EventRef::Delta(text) => {
+            for part in ["{\"type\":\"", kind, "\",\"seq\":", number, ",\"text\":"] {
+                buffer.put_slice(part.as_bytes());
+            }
+            serde_json::to_writer(buffer.writer(), text).inspect(|()| buffer.put_slice(b"}"))
+        }
+        event => serde_json::to_writer(buffer.writer(), &event.data(seq)),
     };
     match written {
         Ok(()) => buffer.put_slice(b"\n\n"),

@@ -2,17 +2,16 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::app::App;
-use crate::error::ApiError;
-use crate::middleware::{audit, auth, compress, cors, load_shed, rate_limit, request_id, trace, unread};
+use crate::around::around;
+use crate::middleware::{
+    audit, auth, catch_panic, compress, cors, load_shed, rate_limit, request_id, trace, unread,
+};
 
 /// Who calls at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,37 +29,32 @@ pub(crate) fn stack(app: &App, face: Face, closed: Router<App>, open: Router<App
     let state = || app.clone();
     let inner = ServiceBuilder::new()
         // Nobody gets further without being known: not even to a 404.
-        .layer(from_fn_with_state(state(), auth::auth))
+        .layer(around(state(), auth::auth))
         // Behind auth, because it counts by key.
-        .option_layer((face == Face::Clients).then(|| from_fn_with_state(state(), rate_limit::rate_limit)))
+        .option_layer((face == Face::Clients).then(|| around(state(), rate_limit::rate_limit)))
         // Around the check for admins: who tried and may not is worth a line, too.
-        .option_layer((face == Face::Admins).then(|| from_fn_with_state(state(), audit::audit)))
-        .option_layer((face == Face::Admins).then(|| from_fn_with_state(state(), auth::admin)));
+        .option_layer((face == Face::Admins).then(|| around((), audit::audit)))
+        .option_layer((face == Face::Admins).then(|| around((), auth::admin)));
     let outer = ServiceBuilder::new()
         // First, so that everything below can name the request.
-        .layer(from_fn(request_id::name))
+        .layer(around((), request_id::name))
         // Before the span, so that no layer below can print a key by accident.
         .layer(SetSensitiveRequestHeadersLayer::new(secret))
         // Around all that takes time or can fail, so that every answer has its line in the log.
-        .layer(from_fn_with_state(state(), trace::trace))
+        .layer(around(state(), trace::trace))
         // Around the echo, so that it sees the bodies of errors, too; inside the span, because it takes time.
-        .layer(from_fn(compress::compress))
+        .layer(around((), compress::compress))
         // Inside the span, around all that answers: it writes the bodies of errors, which have the request's id in them.
-        .layer(from_fn(request_id::echo))
+        .layer(around((), request_id::echo))
         // Inside the echo, so that a fault of ours is an answer like any other.
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(around((), catch_panic::catch_panic))
         // Around all that refuses: whoever is refused with a body unread can go on with the connection.
-        .layer(from_fn_with_state(state(), unread::read_out))
+        .layer(around(state(), unread::read_out))
         // Before auth: a preflight has no key. Before load shed: a browser is to see the 503, too.
-        .layer(from_fn_with_state(state(), cors::cors))
+        .layer(around(state(), cors::cors))
         // Before anything that costs: work that cannot be done is refused while that is cheap.
-        .option_layer((face == Face::Clients).then(|| from_fn_with_state(state(), load_shed::load_shed)))
+        .option_layer((face == Face::Clients).then(|| around(state(), load_shed::load_shed)))
         // Sets the bound that whoever reads a body keeps; nothing reads one before auth.
         .layer(DefaultBodyLimit::max(app.front.config.body_bytes_max));
     closed.layer(inner).merge(open).layer(outer).with_state(app.clone())
-}
-
-/// The panic's own words are left out: they can hold what users wrote (an index into a text shows the text).
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    ApiError::internal("a request panicked").into_response()
 }

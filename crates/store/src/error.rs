@@ -101,7 +101,7 @@ pub(crate) fn is_collision(error: &StoreError) -> bool {
 pub(crate) fn is_outage(error: &StoreError) -> bool {
     let (StoreError::Unavailable(source) | StoreError::InDoubt(source)) = error else { return false };
     match source.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) => true,
+        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_)) => true,
         Some(sqlx::Error::Database(error)) => {
             error.code().is_some_and(|code| ["57P", "08"].iter().any(|class| code.starts_with(class)))
         }

@@ -4,7 +4,7 @@
 //! outage is over as soon as the server answers. What callers meet counts as well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -27,11 +27,20 @@ const PROBE_MAX: Duration = Duration::from_millis(1500);
 /// So many calls in a row that took longer than they may are an outage, whatever the server says to the probe.
 const SLOW_MAX: u32 = 8;
 
+/// What callers met.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Calls in a row that took too long.
+    slow: AtomicU32,
+    /// Calls that were answered.
+    answers: AtomicU64,
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage {
     down: Arc<watch::Sender<bool>>,
-    slow: Arc<AtomicU32>,
+    seen: Arc<Seen>,
     stop: CancellationToken,
     _guard: Arc<DropGuard>,
 }
@@ -42,15 +51,15 @@ impl Outage {
         let stop = CancellationToken::new();
         let this = Self {
             down: Arc::new(watch::Sender::new(false)),
-            slow: Arc::default(),
+            seen: Arc::default(),
             _guard: Arc::new(stop.clone().drop_guard()),
             stop: stop.clone(),
         };
         observe::up(true);
         // It must not keep itself alive.
-        let (down, slow) = (Arc::clone(&this.down), Arc::clone(&this.slow));
+        let (down, seen) = (Arc::clone(&this.down), Arc::clone(&this.seen));
         tasks::spawn(tracker, async move {
-            stop.run_until_cancelled(probe_for_ever(&options, &down, &slow)).await;
+            stop.run_until_cancelled(probe_for_ever(&options, &down, &seen)).await;
         });
         this
     }
@@ -79,13 +88,16 @@ impl Outage {
             // Counted where it was noticed, or nothing of the server's.
             Err(StoreError::Unavailable(_) | StoreError::InDoubt(_)) => {}
             // An answer, be it a refusal.
-            _ => self.slow.store(0, Ordering::Relaxed),
+            _ => {
+                self.seen.slow.store(0, Ordering::Relaxed);
+                self.seen.answers.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
     /// A call took longer than it may.
     pub(crate) fn note_slow(&self) {
-        if self.slow.fetch_add(1, Ordering::Relaxed) + 1 >= SLOW_MAX {
+        if self.seen.slow.fetch_add(1, Ordering::Relaxed) + 1 >= SLOW_MAX {
             set(&self.down, true);
         }
     }
@@ -107,7 +119,7 @@ fn set(down: &watch::Sender<bool>, now: bool) {
     }
 }
 
-async fn probe_for_ever(options: &PgConnectOptions, down: &watch::Sender<bool>, slow: &AtomicU32) {
+async fn probe_for_ever(options: &PgConnectOptions, down: &watch::Sender<bool>, seen: &Seen) {
     let mut connection = None;
     loop {
         let mut changes = down.subscribe();
@@ -118,14 +130,17 @@ async fn probe_for_ever(options: &PgConnectOptions, down: &watch::Sender<bool>, 
             // Somebody found that it is gone: seen to at once.
             _ = changes.changed() => continue,
         }
-        let answers = tokio::time::timeout(PROBE_MAX, probe(options, &mut connection)).await;
-        if matches!(answers, Ok(Ok(()))) {
-            slow.store(0, Ordering::Relaxed);
-            set(down, false);
-        } else {
-            // One that was given up in the middle is not used again.
-            connection = None;
-            set(down, true);
+        let answers = seen.answers.load(Ordering::Relaxed);
+        let probed = tokio::time::timeout(PROBE_MAX, probe(options, &mut connection)).await;
+        // One that was given up in the middle is not used again: `probe` has not put it back.
+        match probed {
+            Ok(Ok(())) => {
+                seen.slow.store(0, Ordering::Relaxed);
+                set(down, false);
+            }
+            // Busy, or this machine is: it answers others.
+            Err(_) if seen.answers.load(Ordering::Relaxed) != answers => {}
+            _ => set(down, true),
         }
     }
 }

@@ -4,11 +4,13 @@
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgConnection, Postgres as Database, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres as Database};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use chat::{Roll, StoreError};
@@ -33,6 +35,7 @@ pub(crate) struct Postgres {
     tracker: TaskTracker,
     deadline: Duration,
     writes: Arc<AtomicUsize>,
+    writes_max: usize,
     outage: Outage,
     pulse: Arc<Pulse>,
 }
@@ -61,8 +64,8 @@ impl Postgres {
         migrate::postgres(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(2))
-            // Before the call's own deadline, so that an outage is known as one.
-            .acquire_timeout(config.deadline / 2)
+            // A call waits for a connection until its own deadline, which is never later.
+            .acquire_timeout(config.deadline.saturating_mul(2))
             .connect_with(options.clone())
             .await?;
         Ok(Self {
@@ -70,6 +73,7 @@ impl Postgres {
             tracker: tracker.clone(),
             deadline: config.deadline,
             writes: Arc::default(),
+            writes_max: config.queue,
             outage: Outage::watch(options.clone(), tracker),
             pulse: Arc::new(Pulse { options, connection: Mutex::new(None) }),
         })
@@ -84,6 +88,9 @@ impl Postgres {
         self.outage.admit()?;
         if self.pool.is_closed() {
             return Err(unavailable("the store is closed"));
+        }
+        if self.writes.load(Ordering::Relaxed) >= self.writes_max {
+            return Err(unavailable("too many writes wait"));
         }
         let (caller, answer) = tokio::sync::oneshot::channel();
         let this = self.clone();
@@ -101,35 +108,40 @@ impl Postgres {
 
     /// The work, again where it collided with another's.
     async fn repeated<I: Sync, T>(&self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
-        let all = async {
-            let mut attempt = 1;
-            loop {
-                match self.transaction(input, run).await {
-                    Err(error) if is_collision(&error) && attempt < ATTEMPTS_MAX => attempt += 1,
-                    result => return result,
+        let until = Instant::now() + self.deadline;
+        let mut attempt = 1;
+        loop {
+            let mut connection = self.connection(until).await?;
+            let since = Instant::now();
+            let done = timeout_at(until, transaction(&mut connection, input, run)).await;
+            match done {
+                Err(_) => {
+                    self.too_slow(since);
+                    return Err(in_doubt("the write takes too long"));
                 }
+                Ok(Err(error)) if is_collision(&error) && attempt < ATTEMPTS_MAX => attempt += 1,
+                Ok(result) => return result,
             }
-        };
-        tokio::time::timeout(self.deadline, all).await.unwrap_or_else(|_| {
-            self.outage.note_slow();
-            Err(in_doubt("the write takes too long"))
-        })
+        }
     }
 
-    async fn transaction<I: Sync, T>(&self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
-        // Nothing has been sent yet: whoever waits for a connection need not wait for a server that is gone.
-        let mut transaction = tokio::select! {
-            begun = self.pool.begin() => begun.map_err(of_database)?,
-            error = self.outage.begins() => return Err(error),
-        };
-        let result = run(&mut Conn::Postgres(&mut transaction), input).await;
-        match result {
-            Ok(value) => transaction.commit().await.map_err(of_commit).map(|()| value),
-            Err(error) => {
-                // What cannot be rolled back is closed by the pool, and rolled back by the server.
-                drop(transaction.rollback().await);
-                Err(error)
-            }
+    /// A connection, once one is free. That all are busy for so long says nothing of the server: it is the probe that knows.
+    async fn connection(&self, until: Instant) -> Result<PoolConnection<Database>, StoreError> {
+        tokio::select! {
+            acquired = timeout_at(until, self.pool.acquire()) => match acquired {
+                Ok(acquired) => acquired.map_err(of_database),
+                Err(_) => Err(unavailable("all connections to the database are busy")),
+            },
+            // Nothing has been sent yet: whoever waits for a connection need not wait for a server that is gone.
+            error = self.outage.begins() => Err(error),
+        }
+    }
+
+    /// A call that has had a connection since then came to its deadline. One that waited for it most of the time had none left for the
+    /// server.
+    fn too_slow(&self, since: Instant) {
+        if since.elapsed() >= self.deadline / 2 {
+            self.outage.note_slow();
         }
     }
 
@@ -140,16 +152,12 @@ impl Postgres {
         T: Send + 'static,
     {
         self.outage.admit()?;
-        let reading = async {
-            let begun = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
-            let mut transaction: Transaction<'static, Database> = begun.map_err(of_database)?;
-            let result = run(&mut Conn::Postgres(&mut transaction), &input).await;
-            drop(transaction.rollback().await);
-            result
-        };
+        let until = Instant::now() + self.deadline;
+        let mut connection = self.connection(until).await?;
+        let since = Instant::now();
         let result = tokio::select! {
-            result = tokio::time::timeout(self.deadline, reading) => result.unwrap_or_else(|_| {
-                self.outage.note_slow();
+            result = timeout_at(until, reading(&mut connection, &input, run)) => result.unwrap_or_else(|_| {
+                self.too_slow(since);
                 Err(unavailable("the read takes too long"))
             }),
             error = self.outage.begins() => return Err(error),
@@ -193,6 +201,35 @@ impl Postgres {
             .await
             .map_err(|_| unavailable("writes were still running"))
     }
+}
+
+async fn transaction<I: Sync, T>(
+    connection: &mut PgConnection,
+    input: &I,
+    run: Run<I, T>,
+) -> Result<T, StoreError> {
+    let mut transaction = connection.begin().await.map_err(of_database)?;
+    let result = run(&mut Conn::Postgres(&mut transaction), input).await;
+    match result {
+        Ok(value) => transaction.commit().await.map_err(of_commit).map(|()| value),
+        Err(error) => {
+            // What cannot be rolled back is closed by the pool, and rolled back by the server.
+            drop(transaction.rollback().await);
+            Err(error)
+        }
+    }
+}
+
+async fn reading<I: Sync, T>(
+    connection: &mut PgConnection,
+    input: &I,
+    run: Run<I, T>,
+) -> Result<T, StoreError> {
+    let begun = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+    let mut transaction = begun.map_err(of_database)?;
+    let result = run(&mut Conn::Postgres(&mut transaction), input).await;
+    drop(transaction.rollback().await);
+    result
 }
 
 /// A commit that the server refused wrote nothing; one that it did not answer may have.

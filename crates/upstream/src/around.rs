@@ -1,5 +1,6 @@
 //! Makes a tower layer of an async function, as axum's `from_fn_with_state` does on the way in.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tower::{Layer, Service};
@@ -23,16 +24,25 @@ impl<T: Clone, F: Clone, S> Layer<S> for AroundLayer<T, F> {
     type Service = Around<T, F, S>;
 
     fn layer(&self, next: S) -> Self::Service {
-        Around { state: self.state.clone(), function: self.function.clone(), next }
+        Around(Arc::new(Inside { state: self.state.clone(), function: self.function.clone(), next }))
     }
 }
 
-/// See [`around`].
-#[derive(Debug, Clone)]
-pub(crate) struct Around<T, F, S> {
+/// See [`around`]. A copy is a pointer: each layer copies what is within it for every call.
+#[derive(Debug)]
+pub(crate) struct Around<T, F, S>(Arc<Inside<T, F, S>>);
+
+#[derive(Debug)]
+struct Inside<T, F, S> {
     state: T,
     function: F,
     next: S,
+}
+
+impl<T, F, S> Clone for Around<T, F, S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl<T, F, S, Answer, Error, Future> Service<Attempt> for Around<T, F, S>
@@ -51,6 +61,7 @@ where
     }
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
-        (self.function)(self.state.clone(), attempt, self.next.clone())
+        let Inside { state, function, next } = &*self.0;
+        function(state.clone(), attempt, next.clone())
     }
 }

@@ -197,10 +197,17 @@ impl Body {
 
     /// Waits for all of it, or for more than `bytes_max`; it stays where it is. If it breaks, that is what its reader gets.
     pub(crate) async fn gather(&mut self, bytes_max: usize) -> Result<(), Failure> {
-        let mut whole = BytesMut::new();
+        let (mut only, mut whole) = (None, BytesMut::new());
         while whole.len() <= bytes_max {
             match self.next().await {
-                Some(Ok(piece)) => whole.extend_from_slice(&piece),
+                // Most come in one piece, which is not copied.
+                Some(Ok(piece)) if only.is_none() && whole.is_empty() && piece.len() <= bytes_max => {
+                    only = Some(piece);
+                }
+                Some(Ok(piece)) => {
+                    whole.extend_from_slice(&only.take().unwrap_or_default());
+                    whole.extend_from_slice(&piece);
+                }
                 Some(Err(failure)) => {
                     self.broke = Some(failure.clone());
                     return Err(failure);
@@ -208,7 +215,8 @@ impl Body {
                 None => break,
             }
         }
-        self.first = (!whole.is_empty()).then(|| whole.freeze());
+        self.first =
+            only.or_else(|| (!whole.is_empty()).then(|| whole.freeze())).filter(|all| !all.is_empty());
         Ok(())
     }
 

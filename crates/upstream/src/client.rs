@@ -1,4 +1,5 @@
-//! The client itself: reqwest, set up once for each upstream.
+//! The client itself, set up once for each upstream: our own where plain HTTP is all there is to speak ([`crate::plain`]), reqwest
+//! for TLS, HTTP/2 and proxies.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tower::util::{BoxCloneSyncService, service_fn};
 use tower::{Service, ServiceExt};
 
 use crate::attempt::Attempt;
+use crate::plain::Plain;
 use crate::{Body, BuildError, Clock, Config, Failure};
 
 /// What sends requests, innermost: any status is an answer. The real one is made by [`crate::Upstream::open`]; another takes
@@ -20,7 +22,10 @@ pub type Client = BoxCloneSyncService<http::Request<Bytes>, http::Response<Body>
 
 /// How long a connection is kept for the next call. Well below the 60 s after which common load balancers close it: a request
 /// that meets the close half-way looks like a reset, and those may not be sent again.
-const POOL_IDLE: Duration = Duration::from_secs(30);
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// How we name ourselves.
+pub(crate) const AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
 
 /// Flow control of HTTP/2: what one reader may leave unread, and all of a connection together. The second is far above the first,
 /// so that one reader who stops does not stop the others on his connection.
@@ -29,8 +34,18 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Makes the client.
 pub(crate) fn open(config: &Config) -> Result<Client, BuildError> {
+    let authorities =
+        config.ca_file.as_deref().map(authorities).transpose().map_err(BuildError::Authorities)?;
+    if let Some(plain) = Plain::open(config) {
+        let plain = Arc::new(plain);
+        let send = move |request| {
+            let plain = Arc::clone(&plain);
+            async move { plain.send(request).await }
+        };
+        return Ok(BoxCloneSyncService::new(service_fn(send)));
+    }
     let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(config.connect_timeout)
@@ -45,8 +60,7 @@ pub(crate) fn open(config: &Config) -> Result<Client, BuildError> {
         // Not what the environment says: the configuration says it, or there is none.
         None => builder.no_proxy(),
     };
-    if let Some(file) = &config.ca_file {
-        let authorities = authorities(file).map_err(BuildError::Authorities)?;
+    if let Some(authorities) = authorities {
         builder = builder.tls_certs_merge(authorities);
     }
     let client = builder.build().map_err(BuildError::Client)?;

@@ -48,12 +48,14 @@ pub(crate) fn build(
 }
 
 /// A span over a call. Of what it carries only the path is told: neither query nor headers nor bodies.
+///
+/// For whoever looks closely: all that is said within it is said to them alone, and a span costs more than sending.
 async fn trace<S>(provider: Arc<str>, attempt: Attempt, next: S) -> Result<Response, Failure>
 where
     S: Service<Attempt, Response = Answer, Error = Failure>,
 {
     let journey = attempt.journey.clone();
-    let span = tracing::info_span!(
+    let span = tracing::debug_span!(
         "upstream",
         provider.name = &*provider,
         http.method = %journey.call.method,

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::conditions::Conditions;
 use crate::dialect::DIALECTS;
+use crate::grow;
 use crate::json::{self, Outcome};
 use crate::machine::{Cores, Process};
 use crate::plan::Plan;
+use crate::postgres;
 use crate::report::{self, Row};
 use crate::slow;
 use crate::streams::{self, Shared, Slow};
-use crate::targets::{self, Proxy, Target, Upstream};
+use crate::targets::{self, Proxy, Setting, Target, Upstream};
 
 /// Time between two pieces of a slow stream.
 const EVERY: Duration = Duration::from_millis(250);
@@ -46,6 +48,9 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     run.fast()?;
     run.adapters()?;
     run.stored_turns()?;
+    run.on_postgres()?;
+    run.overload()?;
+    run.grow()?;
     run.slow("slow-2000", if plan.quick { 200 } else { 2000 }, true)?;
     let most = usize::try_from(conditions.open_files.saturating_sub(SPARE_FILES) / 2)?;
     run.slow("slow-9500", most.min(if plan.quick { 500 } else { 9500 }), false)?;
@@ -78,7 +83,11 @@ impl Run<'_> {
     }
 
     fn gateway(&self, shapes: &targets::Shapes) -> anyhow::Result<Proxy> {
-        targets::gateway(&self.plan.gateway, &self.plan.work, &self.upstream, &self.cores, shapes)
+        self.gateway_with(shapes, &Setting::default())
+    }
+
+    fn gateway_with(&self, shapes: &targets::Shapes, setting: &Setting) -> anyhow::Result<Proxy> {
+        targets::gateway(&self.plan.gateway, &self.plan.work, &self.upstream, &self.cores, shapes, setting)
     }
 
     /// From start to the first answer, the size at rest, the processor time at rest.
@@ -128,8 +137,8 @@ impl Run<'_> {
         if let Some(nginx) = &nginx {
             targets.push((targets::nginx_target(nginx.address), Some(&nginx.process)));
         }
-        targets.push((targets::gateway_target(gateway.address, "openai", false), Some(&gateway.process)));
-        targets.push((targets::gateway_target(gateway.address, "openai", true), Some(&gateway.process)));
+        let asked = targets::gateway_targets(gateway.address);
+        targets.extend(asked.into_iter().map(|target| (target, Some(&gateway.process))));
         for (target, process) in &targets {
             json::closed(target, threads, 64, Duration::from_millis(500));
             let row = closed("json: 64 connections", target, *process, (threads, 64), self.plan.seconds(5));
@@ -156,8 +165,8 @@ impl Run<'_> {
         if let Some(nginx) = &nginx {
             targets.push((targets::nginx_target(nginx.address), Some(&nginx.process)));
         }
-        targets.push((targets::gateway_target(gateway.address, "openai", false), Some(&gateway.process)));
-        targets.push((targets::gateway_target(gateway.address, "openai", true), Some(&gateway.process)));
+        let asked = targets::gateway_targets(gateway.address);
+        targets.extend(asked.into_iter().map(|target| (target, Some(&gateway.process))));
         for (target, process) in targets {
             let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
             let load = || streams::fast(&target, threads, (200, FAST_PIECES), lasts);
@@ -174,7 +183,7 @@ impl Run<'_> {
         let gateway = self.gateway(&[(FAST_PIECES, 0)])?;
         let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(3));
         for dialect in &DIALECTS {
-            let mut target = targets::gateway_target(gateway.address, dialect.kind, false);
+            let mut target = targets::native_target(gateway.address, dialect.kind, false);
             target.name = format!("gateway ({})", dialect.kind);
             self.push(closed("adapter: whole", &target, Some(&gateway.process), (threads, 64), lasts));
             let load = || streams::fast(&target, threads, (64, FAST_PIECES), lasts);
@@ -191,11 +200,96 @@ impl Run<'_> {
             return Ok(());
         }
         let gateway = self.gateway(&[])?;
-        let target = targets::gateway_target(gateway.address, "openai", true);
+        let target = targets::native_target(gateway.address, "openai", true);
         for connections in [1, 16, 64, 256] {
             let case = format!("turns: stored, {connections} at once");
             let load = (self.cores.load_threads, connections);
             self.push(closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5)));
+        }
+        Ok(())
+    }
+
+    /// The same, and streams without a pause, on PostgreSQL.
+    fn on_postgres(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("postgres") {
+            return Ok(());
+        }
+        let Some(server) = postgres::start(&self.plan.work, &self.cores)? else {
+            eprintln!("PostgreSQL is not installed: its cases are left out");
+            return Ok(());
+        };
+        let setting = Setting { store: Some(server.url.clone()), ..Setting::default() };
+        let gateway = self.gateway_with(&[(FAST_PIECES, 0)], &setting)?;
+        let mut target = targets::native_target(gateway.address, "openai", true);
+        target.name = "gateway (PostgreSQL)".to_owned();
+        for connections in [16, 256] {
+            let case = format!("postgres: turns, {connections} at once");
+            let load = (self.cores.load_threads, connections);
+            self.push(closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5)));
+        }
+        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
+        let load = || streams::fast(&target, threads, (200, FAST_PIECES), lasts);
+        let row = measured("postgres: fast streams", &target, Some(&gateway.process), load, |all| all.events);
+        self.push(row);
+        Ok(())
+    }
+
+    /// What it can carry, then twice as many who ask at once, then sixteen times as many: whether as much is answered, and what the
+    /// others wait.
+    fn overload(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("overload") {
+            return Ok(());
+        }
+        let gateway = self.gateway(&[])?;
+        let target = targets::dialect_target(gateway.address);
+        json::closed(&target, self.cores.load_threads, 64, Duration::from_millis(500));
+        for connections in [64, 128, 1024] {
+            let case = format!("overload: {connections} ask at once");
+            let load = (self.cores.load_threads, connections);
+            self.push(closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5)));
+        }
+        Ok(())
+    }
+
+    /// How cost grows with what there is.
+    fn grow(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("grow") {
+            return Ok(());
+        }
+        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(3));
+        for keys in [1, if self.plan.quick { 100 } else { 10_000 }] {
+            let setting = Setting { further_keys: keys, ..Setting::default() };
+            let gateway = self.gateway_with(&[], &setting)?;
+            let targets = grow::keyed(gateway.address, keys, 64);
+            let Some(first) = targets.first() else { continue };
+            json::closed_each(&targets, threads, 64, Duration::from_millis(500));
+            let load = || json::closed_each(&targets, threads, 64, lasts);
+            let row = measured("grow: keys", first, Some(&gateway.process), load, |all| all.whole);
+            self.push(row);
+        }
+        let gateway = self.gateway(&[])?;
+        for messages in [10, if self.plan.quick { 1000 } else { 10_000 }] {
+            let target = grow::conversation(gateway.address, messages)?;
+            let row = closed("grow: messages", &target, Some(&gateway.process), (1, 1), lasts);
+            self.push(row);
+        }
+        drop(gateway);
+        let gateway = self.gateway(&[])?;
+        grow::begin(gateway.address)?;
+        drop(gateway);
+        let file = self.plan.work.join("gateway").join(targets::STORE);
+        let mut kept = 1;
+        for conversations in [10, if self.plan.quick { 10_000 } else { 1_000_000 }] {
+            if !grow::fill(&file, conversations - kept)? {
+                eprintln!("sqlite3 is not installed: lists of many conversations are left out");
+                return Ok(());
+            }
+            kept = conversations;
+            let gateway = self.gateway_with(&[], &Setting { keeps_store: true, ..Setting::default() })?;
+            let target = grow::list(gateway.address, conversations);
+            json::closed(&target, 1, 4, Duration::from_millis(500));
+            let row = closed("grow: conversations", &target, Some(&gateway.process), (1, 4), lasts);
+            self.push(row);
         }
         Ok(())
     }
@@ -220,12 +314,12 @@ impl Run<'_> {
             let row = slow_load(&case, &load, Some(&nginx.process), self.cores.load_threads, times);
             self.push(row);
         }
-        for store in [false, true] {
-            if store && !with_store {
-                continue;
-            }
+        for way in if with_store { 0..3 } else { 0..1 } {
             let gateway = self.gateway(&[shape])?;
-            let load = slow(targets::gateway_target(gateway.address, "openai", store));
+            let Some(target) = targets::gateway_targets(gateway.address).into_iter().nth(way) else {
+                continue;
+            };
+            let load = slow(target);
             let row = slow_load(&case, &load, Some(&gateway.process), self.cores.load_threads, times);
             self.push(row);
         }
@@ -242,7 +336,7 @@ impl Run<'_> {
         let window = stuck / 4;
         let pieces = (stuck.as_secs_f64() / EVERY.as_secs_f64()) as usize;
         let gateway = self.gateway(&[(STUCK_PIECES, 0), (pieces, EVERY.as_millis() as u64)])?;
-        let target = targets::gateway_target(gateway.address, "openai", false);
+        let target = targets::native_target(gateway.address, "openai", false);
         let beside = Slow {
             target: target.clone(),
             streams: 200,
@@ -274,7 +368,7 @@ impl Run<'_> {
             return Ok(());
         }
         let gateway = self.gateway(&[(20, 0)])?;
-        let target = targets::gateway_target(gateway.address, "openai", false);
+        let target = targets::native_target(gateway.address, "openai", false);
         let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
         for round in 1..=(if self.plan.quick { 2 } else { 6 }) {
             let load = || {

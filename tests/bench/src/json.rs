@@ -56,13 +56,24 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 
 /// Asks over `connections` connections, each again as soon as it is answered.
 pub(crate) fn closed(target: &Target, threads: usize, connections: usize, lasts: Duration) -> Outcome {
+    closed_each(std::slice::from_ref(target), threads, connections, lasts)
+}
+
+/// The same, where the connections take turns at the targets.
+pub(crate) fn closed_each(
+    targets: &[Target],
+    threads: usize,
+    connections: usize,
+    lasts: Duration,
+) -> Outcome {
     let threads = threads.clamp(1, connections.max(1));
     let parts = tasks::threads(threads, |index| {
         let mine = connections / threads + usize::from(index < connections % threads);
         tasks::block_on(async {
             let until = Instant::now() + lasts;
+            let mine = targets.iter().cycle().skip(index).step_by(threads).take(mine);
             let running: Vec<_> =
-                (0..mine).map(|_| tasks::spawn(closed_connection(target.clone(), until))).collect();
+                mine.map(|target| tasks::spawn(closed_connection(target.clone(), until))).collect();
             let mut all = Outcome::default();
             for part in running {
                 all.add(part.await.unwrap_or_default());

@@ -97,6 +97,7 @@ pub(crate) fn write(plan: &Plan, conditions: &Conditions, rows: &[Row]) -> anyho
 
 fn markdown(conditions: &Conditions, rows: &[Row]) -> anyhow::Result<String> {
     let mut text = format!("# A run of `tests/bench/run`\n\n{}\n", conditions.markdown());
+    writeln!(text, "{}", crate::goals::markdown(rows))?;
     text.push_str(
         "`×` is the ratio to nginx in the same case. `ms` is the time to the whole answer, or from the upstream's writing of a \
          piece to its arrival; `added` is that p99 less the one without anything between. `whole`: answers or streams that came \

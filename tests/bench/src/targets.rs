@@ -16,7 +16,7 @@ use crate::http;
 use crate::machine::{Cores, Process};
 
 /// The key that the load has.
-const KEY: &str = "a-key-of-the-benchmark";
+pub(crate) const KEY: &str = "a-key-of-the-benchmark";
 /// How long a process may take until it answers.
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -42,8 +42,18 @@ pub(crate) struct Target {
 
 #[derive(Debug, Clone)]
 enum Asking {
-    Plain { prefix: &'static str },
-    Gateway { kind: &'static str, store: bool },
+    Plain {
+        prefix: &'static str,
+    },
+    /// OpenAI's dialect, which keeps nothing.
+    Dialect {
+        kind: &'static str,
+    },
+    /// The gateway's own API.
+    Native {
+        kind: &'static str,
+        store: bool,
+    },
 }
 
 impl Asking {
@@ -57,12 +67,19 @@ impl Asking {
                 );
                 http::post(&format!("{prefix}/openai/v1/chat/completions"), "", &body)
             }
-            Self::Gateway { kind, store } => {
+            Self::Dialect { kind } => {
+                let model = assistant(kind, pieces, millis);
+                let body = format!(
+                    "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"{message}\"}}],\"stream\":{stream}}}"
+                );
+                http::post("/v1/chat/completions", &authorization(KEY), &body)
+            }
+            Self::Native { kind, store } => {
                 let assistant = assistant(kind, pieces, millis);
                 let body = format!(
                     "{{\"assistant\":\"{assistant}\",\"message\":\"{message}\",\"stream\":{stream},\"store\":{store}}}"
                 );
-                http::post("/v1/chat", &format!("authorization: Bearer {KEY}\r\n"), &body)
+                http::post("/v1/chat", &authorization(KEY), &body)
             }
         }
     }
@@ -79,6 +96,11 @@ impl Target {
     pub(crate) fn stream(&self, pieces: usize, millis: u64) -> Vec<u8> {
         self.stream.request(pieces, millis)
     }
+}
+
+/// The header that a key is sent in.
+pub(crate) fn authorization(key: &str) -> String {
+    format!("authorization: Bearer {key}\r\n")
 }
 
 /// The stand-in, as a process.
@@ -167,6 +189,25 @@ pub(crate) fn nginx_target(address: SocketAddr) -> Target {
     target
 }
 
+/// The file of the store, in the gateway's folder.
+pub(crate) const STORE: &str = "store.db";
+
+/// What is special about a gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Setting {
+    /// Where its store is, where that is not a new file.
+    pub(crate) store: Option<String>,
+    /// The file of the gateway before it is opened again.
+    pub(crate) keeps_store: bool,
+    /// Keys, each of a tenant of its own, beside the one that the load has.
+    pub(crate) further_keys: usize,
+}
+
+/// One of the further keys.
+pub(crate) fn further_key(number: usize) -> String {
+    format!("a-further-key-of-the-benchmark-{number}")
+}
+
 /// Which streams a gateway's assistants must have: (pieces, milliseconds apart).
 pub(crate) type Shapes = [(usize, u64)];
 
@@ -177,17 +218,27 @@ pub(crate) fn gateway(
     upstream: &Upstream,
     cores: &Cores,
     shapes: &Shapes,
+    setting: &Setting,
 ) -> anyhow::Result<Proxy> {
     let directory = work.join("gateway");
-    let _ = fs::remove_dir_all(&directory);
+    if !setting.keeps_store {
+        let _ = fs::remove_dir_all(&directory);
+    }
     fs::create_dir_all(&directory)?;
+    let url = setting.store.clone().unwrap_or_else(|| format!("sqlite:{}", directory.join(STORE).display()));
     let (port, admin) = (free_port()?, free_port()?);
     let mut config = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n[storage]\nurl = \"sqlite:{}\"\n\
+        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n[storage]\nurl = \"{url}\"\n\
          [defaults]\nmax_concurrency = 100000\n[[keys]]\nname = \"load\"\nsecret = \"{KEY}\"\nrequests_per_minute = 10000000\n\
-         burst = 10000000\nconcurrent_turns = 1000000\n",
-        directory.join("store.db").display()
+         burst = 10000000\nconcurrent_turns = 1000000\n"
     );
+    for number in 0..setting.further_keys {
+        writeln!(
+            config,
+            "[[keys]]\nname = \"load-{number}\"\nsecret = \"{}\"\ntenant = \"tenant-{number}\"",
+            further_key(number)
+        )?;
+    }
     for dialect in &DIALECTS {
         let (kind, settings) = (dialect.kind, dialect.settings);
         let version = if kind == "openai" { "/v1" } else { "" };
@@ -219,15 +270,25 @@ pub(crate) fn gateway(
         })?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut proxy = Proxy { process, address, start: Duration::ZERO };
-    first_answer(&mut proxy, &gateway_target(address, "openai", false).whole)?;
+    first_answer(&mut proxy, &dialect_target(address).whole)?;
     proxy.start = began.elapsed();
     Ok(proxy)
 }
 
-/// The gateway, asked for one provider's assistants.
-pub(crate) fn gateway_target(address: SocketAddr, kind: &'static str, store: bool) -> Target {
-    let name = if store { "gateway (stored)" } else { "gateway" };
-    Target::new(name, address, Face::Gateway, Asking::Gateway { kind, store })
+/// The gateway, asked for one provider's assistants through its own API.
+pub(crate) fn native_target(address: SocketAddr, kind: &'static str, store: bool) -> Target {
+    let name = if store { "gateway (stored)" } else { "gateway (native)" };
+    Target::new(name, address, Face::Gateway, Asking::Native { kind, store })
+}
+
+/// The gateway, asked in the same words as nginx.
+pub(crate) fn dialect_target(address: SocketAddr) -> Target {
+    Target::new("gateway", address, Face::Plain, Asking::Dialect { kind: "openai" })
+}
+
+/// The gateway in each of the ways that it can be asked.
+pub(crate) fn gateway_targets(address: SocketAddr) -> [Target; 3] {
+    [dialect_target(address), native_target(address, "openai", false), native_target(address, "openai", true)]
 }
 
 fn assistant(kind: &str, pieces: usize, millis: u64) -> String {

@@ -85,6 +85,13 @@ impl Bed {
         self.run(command).await
     }
 
+    /// Starts the program where the configuration asks for `${SWITCHBOARD_LISTEN}`.
+    pub async fn start_on(&self, address: &str) -> Gateway {
+        let mut command = command(&["serve", "--config"]);
+        command.arg(self.file()).env("SWITCHBOARD_LISTEN", address);
+        self.run(command).await
+    }
+
     /// Starts the program from a shell that has done this before, such as setting a limit.
     pub async fn start_under(&self, before: &str) -> Gateway {
         let mut command = Command::new("sh");

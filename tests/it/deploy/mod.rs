@@ -3,7 +3,7 @@
 
 mod backup;
 mod facts;
-mod nginx;
+pub mod nginx;
 
 use std::path::{Path, PathBuf};
 

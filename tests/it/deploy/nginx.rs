@@ -97,10 +97,11 @@ async fn answer(stream: TcpStream, asked: Arc<Mutex<Vec<String>>>, goes_on: Arc<
 }
 
 /// A private nginx. Ends with the test.
-struct Nginx {
+pub struct Nginx {
     folder: tempfile::TempDir,
     child: Child,
-    client: reqwest::Client,
+    /// Whatever host it asks, nginx answers.
+    pub client: reqwest::Client,
 }
 
 impl Drop for Nginx {
@@ -113,7 +114,8 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    async fn start(gateways: [&str; 2]) -> Self {
+    /// In front of the gateways at these addresses.
+    pub async fn start(gateways: [&str; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Its workers are another user.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -124,7 +126,7 @@ impl Nginx {
             .replace("/dev/stdout", "/dev/null")
             .replace("worker_processes auto", "worker_processes 2")
             .replace("worker_rlimit_nofile 65536;", "")
-            .replace("worker_connections 16384", "worker_connections 256");
+            .replace("worker_connections 16384", "worker_connections 4096");
         std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
         list(folder.path(), gateways, ["", ""]);
         // Where Debian has it, which is not on everybody's path.

@@ -46,8 +46,6 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
-    /// The transfer broke off: there is no more of it, and no end.
-    pub cut: bool,
 }
 
 impl Answer {
@@ -213,15 +211,9 @@ impl Gateway {
 /// Reads an answer to its end.
 pub async fn whole(response: http::Response<Body>) -> Answer {
     let (parts, body) = response.into_parts();
-    let (mut body, mut bytes, mut cut) = (body, Vec::new(), false);
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => bytes.extend(frame.into_data().unwrap()),
-            Err(_) => cut = true,
-        }
-    }
-    let text = String::from_utf8(bytes).unwrap();
-    Answer { status: parts.status, headers: parts.headers, text, cut }
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    Answer { status: parts.status, headers: parts.headers, text }
 }
 
 /// A request with a key, and a JSON body where there is one.

@@ -82,3 +82,22 @@ async fn an_event_stream_is_never_compressed() {
     assert_eq!(encoding, None);
     assert!(bytes.ends_with(b"data: [DONE]\n\n"));
 }
+
+#[tokio::test]
+async fn an_export_is_compressed_to_its_end() {
+    let gateway = Gateway::kept(Plan::default()).await;
+    let turn = json!({"assistant": "support", "message": "word ".repeat(2000)}).to_string();
+    let (_, _, turn) = answered(&gateway, request(Method::POST, "/v1/chat", KEY, turn)).await;
+    let turn: serde_json::Value = serde_json::from_slice(&turn).unwrap();
+    for format in ["jsonl", "markdown"] {
+        let path =
+            format!("/v1/conversations/{}/export?format={format}", turn["conversation_id"].as_str().unwrap());
+        let export = || request(Method::GET, &path, KEY, "");
+        let (_, _, plain) = answered(&gateway, export()).await;
+        let (encoding, _, bytes) = answered(&gateway, takes(export(), "gzip")).await;
+        assert_eq!(encoding.as_deref(), Some("gzip"));
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain);
+    }
+}

@@ -187,8 +187,6 @@ async fn a_stream_that_breaks_ends_with_an_error() {
     assert_eq!(last["error"]["code"], "provider_error");
     assert_eq!(last["error"].as_object().unwrap().len(), 4);
     assert!(!answer.text.contains("[DONE]"));
-    assert!(answer.cut, "to a client that passes over the error it is not whole either");
-    assert!(!stage.complete(asked("docs", true)).await.cut, "what is whole has its end");
     stage.docs.plays(broken(&["Hel"]));
     assert_eq!(
         error(&stage.complete(asked("docs", false)).await).0,

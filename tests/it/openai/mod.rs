@@ -87,8 +87,7 @@ fn end(reason: Option<chat::FinishReason>) -> Act {
 }
 
 fn frame(json: Value) -> Act {
-    let raw = serde_json::value::RawValue::from_string(json.to_string()).unwrap();
-    Act::Give(Piece::Extension(raw.into()))
+    Act::Give(Piece::Extension(json.to_string().into()))
 }
 
 /// A play that says this and breaks.

@@ -1,6 +1,5 @@
 //! The program end to end: the binary over real sockets, against the simulated providers.
 
-mod broken;
 mod chat;
 mod commands;
 mod demo;

@@ -3,6 +3,7 @@
 //! A delta costs sixteen bytes beside its text; the text stands once, in one buffer. Every event has a number: 1, 2, 3 …; after
 //! a crash the numbers go on above all that can have been given out before it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,9 @@ pub struct EventLog {
     /// From this index on the numbers are higher: (index, number of the event at the index).
     jump: Option<(usize, u64)>,
     sources: Option<Arc<Vec<Source>>>,
-    frames: Vec<Frame>,
+    frames: VecDeque<Frame>,
+    /// How many frames were forgotten; those in `frames` came after them.
+    frames_forgotten: usize,
 }
 
 impl EventLog {
@@ -212,13 +215,38 @@ impl EventLog {
 
     /// Keeps a frame. It is no event: it has no number, is not stored, and native readers never see it.
     pub fn frame(&mut self, frame: Frame) {
-        self.frames.push(frame);
+        self.frames.push_back(frame);
     }
 
-    /// All frames so far, in order.
+    /// How many frames there were so far.
     #[must_use]
-    pub fn frames(&self) -> &[Frame] {
-        &self.frames
+    pub fn frame_count(&self) -> usize {
+        self.frames_forgotten.saturating_add(self.frames.len())
+    }
+
+    /// How many of them were forgotten.
+    #[must_use]
+    pub fn frames_forgotten(&self) -> usize {
+        self.frames_forgotten
+    }
+
+    /// The frames behind so many, in order, as far as they are not forgotten.
+    pub fn frames_after(&self, count: usize) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().skip(count.saturating_sub(self.frames_forgotten))
+    }
+
+    /// The last frame.
+    #[must_use]
+    pub fn last_frame(&self) -> Option<&Frame> {
+        self.frames.back()
+    }
+
+    /// Forgets the first so many frames, but never the last one.
+    pub fn forget_frames(&mut self, count: usize) {
+        while self.frames_forgotten < count && self.frames.len() > 1 {
+            self.frames.pop_front();
+            self.frames_forgotten = self.frames_forgotten.saturating_add(1);
+        }
     }
 
     /// Appends the end. Nothing may be appended after it.

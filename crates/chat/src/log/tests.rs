@@ -179,3 +179,19 @@ fn a_log_that_is_fed_by_slices_is_the_same() {
     assert_eq!(fed.last_seq(), 1);
     assert!(fed.extend(&LogSlice { text: String::new(), marks: "[7]".into() }, 2, &started, None).is_err());
 }
+
+#[test]
+fn frames_are_forgotten_but_for_the_last() {
+    let mut log = EventLog::default();
+    let frame = |number: u32| Frame { call: number, json: "{}".into() };
+    let calls =
+        |log: &EventLog, after: usize| log.frames_after(after).map(|frame| frame.call).collect::<Vec<_>>();
+    (0..3).for_each(|number| log.frame(frame(number)));
+    assert_eq!(calls(&log, 1), [1, 2]);
+    log.forget_frames(2);
+    assert_eq!((log.frame_count(), log.frames_forgotten(), calls(&log, 2)), (3, 2, vec![2]));
+    log.forget_frames(3);
+    assert_eq!(log.last_frame().map(|frame| frame.call), Some(2));
+    log.frame(frame(3));
+    assert_eq!((calls(&log, 3), calls(&log, 0)), (vec![3], vec![2, 3]));
+}

@@ -27,6 +27,9 @@ use account::Ledger;
 /// A frame of OpenAI's stream carries a word or two in about two hundred bytes; replies are far shorter than `max_reply`.
 const FRAME_BYTES_PER_TEXT_BYTE: usize = 8;
 
+/// How many steps are taken without looking at clocks and at whether the turn is to stop.
+const STEPS_AT_ONCE_MAX: usize = 128;
+
 /// A turn that is accepted and runs.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -153,7 +156,7 @@ impl Life {
                     self.ask_next();
                     None
                 }
-                Next::Step(index, step) => self.take(index, step),
+                Next::Step(index, step) => self.take_all(index, step),
             };
             if let Some(ending) = ending {
                 return ending;
@@ -192,6 +195,21 @@ impl Life {
         true
     }
 
+    /// Takes a step and all that have come with it: they are written to the log together, and readers are told once.
+    fn take_all(&mut self, index: usize, step: Step) -> Option<Ending> {
+        let _held = self.job.running.hold();
+        let mut ending = self.take(index, step);
+        for _ in 1..STEPS_AT_ONCE_MAX {
+            if ending.is_some() || self.active.len() != 1 || !self.job.recorder.has_room(&self.job.running) {
+                break;
+            }
+            let next = self.active.first_mut().and_then(|only| only.call.next().now_or_never());
+            let Some(step) = next else { break };
+            ending = self.take(0, step);
+        }
+        ending
+    }
+
     fn take(&mut self, index: usize, step: Step) -> Option<Ending> {
         if let Some(thread) = self.active.get_mut(index).and_then(|active| active.call.new_thread()) {
             let assistant = self.active.get(index).map(|active| Arc::clone(&active.call.assistant));
@@ -210,7 +228,7 @@ impl Life {
                     return self.failed(active, &Failure::Empty.into());
                 }
                 self.job.running.write(|log| {
-                    let behind = (log.last_seq(), log.frames().len());
+                    let behind = (log.last_seq(), log.frame_count());
                     active.writing.end(log);
                     if log.last_seq() > behind.0 {
                         let (call, running) = (&active.call, &self.job.running);
@@ -253,7 +271,7 @@ impl Life {
         let active = self.active.get_mut(index)?;
         let bytes_max = self.job.reply_bytes_max;
         let is_cut = self.job.running.write(|log| {
-            let behind = (log.last_seq(), log.frames().len());
+            let behind = (log.last_seq(), log.frame_count());
             let (piece, is_cut) =
                 fit(piece, bytes_max.saturating_sub(active.writing.written(log)), bytes_max);
             active.writing.take(log, piece);
@@ -276,15 +294,15 @@ impl Life {
     }
 
     /// Keeps a frame for the OpenAI dialect. Frames are bounded as text is, with room for what stands around it.
-    fn take_frame(&mut self, index: usize, json: Arc<serde_json::value::RawValue>) -> Option<Ending> {
-        self.frame_bytes = self.frame_bytes.saturating_add(json.get().len());
+    fn take_frame(&mut self, index: usize, json: Arc<str>) -> Option<Ending> {
+        self.frame_bytes = self.frame_bytes.saturating_add(json.len());
         if self.frame_bytes > self.job.reply_bytes_max.saturating_mul(FRAME_BYTES_PER_TEXT_BYTE) {
             return self.cut(index);
         }
         let (active, running) = (self.active.get(index)?, &self.job.running);
         running.write(|log| {
-            if log.frames().last().is_none_or(|last| last.call != active.number) {
-                running.written_by(&active.call.assistant, None, (log.last_seq(), log.frames().len()));
+            if log.last_frame().is_none_or(|last| last.call != active.number) {
+                running.written_by(&active.call.assistant, None, (log.last_seq(), log.frame_count()));
             }
             log.frame(Frame { call: active.number, json });
         });

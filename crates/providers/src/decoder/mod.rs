@@ -1,11 +1,15 @@
 //! What a provider's decoder is, and the driver that makes a stream of pieces from an answer.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chat::{Emulated, Failure, FinishReason, Part, Piece, PieceStream, ProviderError, Source, Usage};
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
+use tokio::time::Sleep;
 use upstream::{Body, Response, Verdict};
 
 use crate::again::Again;
@@ -78,13 +82,13 @@ impl Driver {
             seen: Seen::default(),
             redaction: self.judge.redaction(),
             queue: first.into_iter().map(Ok).collect(),
+            pieces: Vec::new(),
             step: Step::Open,
-            failed: None,
+            losing: None,
+            grace: None,
             driver: self,
         };
-        stream::unfold(run, |mut run| async move { run.next().await.map(|piece| (piece, run)) })
-            .fuse()
-            .boxed()
+        Box::pin(run)
     }
 }
 
@@ -124,49 +128,86 @@ struct Run {
     seen: Seen,
     redaction: Redaction,
     queue: VecDeque<Result<Piece, ProviderError>>,
+    /// Empty: what an item becomes, kept so that not every item makes room for it.
+    pieces: Vec<Piece>,
     step: Step,
-    /// How the answer failed, until it is known whether the call is made again.
-    failed: Option<ProviderError>,
+    /// The answer came to nothing: whether the call is made again is being found out.
+    losing: Option<BoxFuture<'static, Lost>>,
+    /// How long what may follow a whole reply is still waited for.
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream for Run {
+    type Item = Result<Piece, ProviderError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(piece) = this.queue.pop_front() {
+                return Poll::Ready(Some(piece));
+            }
+            if let Some(losing) = &mut this.losing {
+                let lost = ready!(losing.as_mut().poll(context));
+                this.losing = None;
+                this.lost(lost);
+                continue;
+            }
+            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+            let next = match body.poll_next_unpin(context) {
+                Poll::Ready(next) => {
+                    this.grace = None;
+                    next
+                }
+                Poll::Pending if this.step == Step::Whole => {
+                    // A provider that has said all may forget to hang up: its reply does not become a failure for it.
+                    let grace = this.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
+                    ready!(grace.as_mut().poll(context));
+                    this.end(Ok(()));
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match next {
+                Some(Ok(bytes)) => {
+                    this.shape.push(&bytes);
+                    this.items();
+                }
+                None => {
+                    this.shape.finish();
+                    this.items();
+                    this.clean_end();
+                }
+                Some(Err(failure)) => this.end(Err(this.driver.judge.transport(failure))),
+            }
+        }
+    }
+}
+
+/// A call that came to nothing, why, and what came of making it again; none where it was not made again.
+struct Lost {
+    again: Again,
+    error: ProviderError,
+    asked: Option<Result<Response, ProviderError>>,
 }
 
 impl Run {
-    async fn next(&mut self) -> Option<Result<Piece, ProviderError>> {
-        loop {
-            if let Some(piece) = self.queue.pop_front() {
-                return Some(piece);
-            }
-            if let Some(error) = self.failed.take() {
-                self.lost(error).await;
-                continue;
-            }
-            let body = self.body.as_mut()?;
-            let next = if self.step == Step::Whole {
-                // A provider that has said all may forget to hang up: its reply does not become a failure for it.
-                tokio::time::timeout(GRACE, body.next()).await.ok()
-            } else {
-                Some(body.next().await)
-            };
-            match next {
-                Some(Some(Ok(bytes))) => {
-                    self.shape.push(&bytes);
-                    self.items();
-                }
-                Some(None) => {
-                    self.shape.finish();
-                    self.items();
-                    self.clean_end();
-                }
-                Some(Some(Err(failure))) => self.end(Err(self.driver.judge.transport(failure))),
-                None => self.end(Ok(())),
+    /// The answer came to nothing: the call is made again, or that is the end.
+    fn lose(&mut self, error: ProviderError) {
+        self.driver.health.failed(&error);
+        match self.driver.again.take() {
+            None => self.queue.push_back(Err(error)),
+            Some(mut again) => {
+                self.losing = Some(Box::pin(async move {
+                    let asked = again.ask(&error).await;
+                    Lost { again, error, asked }
+                }));
             }
         }
     }
 
-    /// The answer came to nothing: the call is made again, or that is the end.
-    async fn lost(&mut self, error: ProviderError) {
-        self.driver.health.failed(&error);
-        let Some(mut again) = self.driver.again.take() else { return self.queue.push_back(Err(error)) };
-        match again.ask(&error).await {
+    fn lost(&mut self, lost: Lost) {
+        let Lost { again, error, asked } = lost;
+        match asked {
             None => self.queue.push_back(Err(error)),
             Some(Err(error)) => self.queue.push_back(Err(error)),
             Some(Ok(response)) => {
@@ -196,9 +237,10 @@ impl Run {
                 self.seen.emulated_stream = true;
                 self.queue.push_back(Ok(Piece::Emulated(Emulated::Stream)));
             }
-            let mut pieces = Vec::new();
+            let mut pieces = std::mem::take(&mut self.pieces);
             let step = self.decoder.item(item, &mut pieces);
-            self.take(pieces, step);
+            self.take(&mut pieces, step);
+            self.pieces = pieces;
         }
     }
 
@@ -208,7 +250,7 @@ impl Run {
         }
         let mut pieces = Vec::new();
         let step = self.decoder.end(&mut pieces);
-        self.take(pieces, step);
+        self.take(&mut pieces, step);
         if self.body.is_some() {
             // Nothing at all is an answer without a word; words without the sign of their end are an answer that is cut.
             let failure =
@@ -217,10 +259,10 @@ impl Run {
         }
     }
 
-    fn take(&mut self, pieces: Vec<Piece>, step: Result<Step, ProviderError>) {
+    fn take(&mut self, pieces: &mut Vec<Piece>, step: Result<Step, ProviderError>) {
         pieces.iter().for_each(|piece| self.seen.piece(piece));
-        let pieces = self.redaction.take(pieces);
-        self.give(pieces);
+        self.redaction.take(pieces);
+        self.give(pieces.drain(..));
         if !matches!(step, Ok(Step::Open)) {
             self.give_rest();
         }
@@ -238,10 +280,10 @@ impl Run {
     /// Gives what was held back: it is not the beginning of anything.
     fn give_rest(&mut self) {
         let rest = self.redaction.flush();
-        self.give(rest);
+        self.give(rest.into_iter());
     }
 
-    fn give(&mut self, pieces: Vec<Piece>) {
+    fn give(&mut self, pieces: impl Iterator<Item = Piece>) {
         for piece in pieces {
             // What was given so cannot be taken back, and the call is as good as answered.
             if self.driver.again.is_some() && counts(&piece) {
@@ -285,7 +327,7 @@ impl Run {
                 self.driver.health.well();
                 self.queue.push_back(Ok(end));
             }
-            Err(error) => self.failed = Some(error),
+            Err(error) => self.lose(error),
         }
     }
 }

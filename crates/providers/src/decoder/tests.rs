@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 
 use super::*;

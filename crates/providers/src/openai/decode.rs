@@ -3,8 +3,11 @@
 //! **Whole** is a reply with a `finish_reason` or `[DONE]`; a completion in one piece is whole as it is. The clean end of a stream
 //! alone is not: the dialect has its own.
 
+use std::borrow::Cow;
+
 use chat::{Failure, FinishReason, Part, Piece, ProviderError, UpstreamIds, Usage};
 use http::{HeaderMap, StatusCode};
+use memchr::memmem;
 use serde_json::value::RawValue;
 use upstream::Verdict;
 
@@ -64,53 +67,50 @@ impl Answer {
         }
     }
 
-    fn read(&self, json: &[u8]) -> Result<wire::Completion, ProviderError> {
-        let completion: wire::Completion = lenient::from_slice(json).map_err(|_| self.judge.unreadable())?;
+    /// Also its text, where that is JSON as it came.
+    fn read<'a>(
+        &self,
+        json: &'a str,
+        mended: &'a mut String,
+    ) -> Result<(wire::Completion<'a>, Option<&'a str>), ProviderError> {
+        let (completion, as_it_came) =
+            lenient::from_str(json, mended).map_err(|_| self.judge.unreadable())?;
         match refusal(&completion) {
             Some(words) => Err(self.judge.said(words, Failure::Failed)),
-            None => Ok(completion),
+            None => Ok((completion, as_it_came.then(|| json.trim()))),
         }
     }
 
-    /// Takes in a completion or a chunk; `raw` is its text, for the OpenAI dialect.
+    /// Takes in a completion or a chunk; `raw` is its text, for the OpenAI dialect. None where that is no JSON as it came.
     fn completion(
         &mut self,
-        completion: wire::Completion,
-        raw: &str,
+        completion: wire::Completion<'_>,
+        raw: Option<&str>,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), ProviderError> {
         let choices = completion.choices.unwrap_or_default();
         let usage_alone = choices.is_empty() && completion.usage.is_some();
-        if self.passes(usage_alone)
-            && let Ok(raw) = RawValue::from_string(raw.to_owned())
-        {
+        if let Some(raw) = raw.filter(|_| self.passes(usage_alone)) {
             pieces.push(Piece::Extension(raw.into()));
         }
-        if let Some(model) =
-            lenient::word(completion.model.as_deref()).filter(|model| self.model.as_ref() != Some(model))
-        {
-            self.model = Some(model.clone());
+        if let Some(model) = news(completion.model, &mut self.model) {
             pieces.push(Piece::Model(model));
         }
-        if let Some(id) = lenient::word(completion.id.as_deref()).filter(|id| self.id.as_ref() != Some(id)) {
-            self.id = Some(id.clone());
+        if let Some(id) = news(completion.id, &mut self.id) {
             pieces.push(Piece::Upstream(UpstreamIds { message_id: Some(id), ..UpstreamIds::default() }));
         }
         // With `n` above 1 the other choices are for those alone who asked for them.
         if let Some(choice) = choices.into_iter().find(|choice| choice.index.unwrap_or(0) == 0) {
             self.choice(choice, pieces)?;
         }
-        pieces.extend(usage(completion.usage.as_deref()).map(Piece::Usage));
+        pieces.extend(usage(completion.usage).map(Piece::Usage));
         Ok(())
     }
 
-    fn choice(&mut self, choice: wire::Choice, pieces: &mut Vec<Piece>) -> Result<(), ProviderError> {
+    fn choice(&mut self, choice: wire::Choice<'_>, pieces: &mut Vec<Piece>) -> Result<(), ProviderError> {
         for (said, is_whole) in [(choice.delta, false), (choice.message, true)] {
             let Some(said) = said else { continue };
-            for text in [content(said.content.as_deref()), lenient::string(said.refusal.as_deref())]
-                .into_iter()
-                .flatten()
-            {
+            for text in [content(said.content), lenient::text(said.refusal)].into_iter().flatten() {
                 pieces.extend(if is_whole { self.text.append(&text) } else { self.text.piece(&text) });
             }
             for (place, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
@@ -139,7 +139,7 @@ impl Answer {
         &mut self,
         index: u64,
         id: Option<String>,
-        function: Option<wire::Function>,
+        function: Option<wire::Function<'_>>,
     ) -> Result<(), ProviderError> {
         let place = match self.calls.iter().position(|call| call.index == index) {
             Some(place) => place,
@@ -157,7 +157,7 @@ impl Answer {
         call.name.push_str(&function.name.unwrap_or_default());
         // A string by the book; some servers write the arguments themselves.
         let arguments =
-            function.arguments.map(|raw| lenient::string(Some(&raw)).unwrap_or_else(|| raw.get().to_owned()));
+            function.arguments.map(|raw| lenient::string(Some(raw)).unwrap_or_else(|| raw.get().to_owned()));
         call.arguments.push_str(&arguments.unwrap_or_default());
         Ok(())
     }
@@ -185,7 +185,9 @@ impl Decoder for Answer {
     fn item(&mut self, item: Item, pieces: &mut Vec<Piece>) -> Result<Step, ProviderError> {
         match item {
             Item::Json(body) => {
-                let completion = self.read(&body)?;
+                let body = str::from_utf8(&body).map_err(|_| self.judge.unreadable())?;
+                let mut mended = String::new();
+                let (completion, raw) = self.read(body, &mut mended)?;
                 if completion.choices.is_none() {
                     return Err(self.judge.unreadable());
                 }
@@ -193,8 +195,7 @@ impl Decoder for Answer {
                     // A client that reads chunks cannot read this: it is told by the pieces alone.
                     self.passed_through = PassedThrough::No;
                 }
-                let raw = String::from_utf8_lossy(&body);
-                self.completion(completion, &raw, pieces)?;
+                self.completion(completion, raw, pieces)?;
                 self.give_calls(pieces);
                 Ok(Step::Last)
             }
@@ -207,12 +208,13 @@ impl Decoder for Answer {
                 if data.is_empty() {
                     return Ok(if self.finished { Step::Whole } else { Step::Open });
                 }
-                let completion = self.read(data.as_bytes())?;
+                let mut mended = String::new();
+                let (completion, raw) = self.read(data, &mut mended)?;
                 if !self.stream {
                     // A client that reads a completion cannot read chunks.
                     self.passed_through = PassedThrough::No;
                 }
-                self.completion(completion, data, pieces)?;
+                self.completion(completion, raw, pieces)?;
                 Ok(if self.finished { Step::Whole } else { Step::Open })
             }
             Item::Text(_) => Err(self.judge.unreadable()),
@@ -228,11 +230,18 @@ impl Decoder for Answer {
     }
 }
 
+/// What a field says, if it says something else than before.
+fn news(field: Option<&RawValue>, before: &mut Option<String>) -> Option<String> {
+    let word = lenient::word_in_place(field).filter(|word| before.as_deref() != Some(word))?;
+    *before = Some(word.clone().into_owned());
+    Some(word.into_owned())
+}
+
 /// A server's words in a refusal's body.
 pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
-    let Ok(completion) = lenient::from_slice::<wire::Completion>(body) else {
-        let text = String::from_utf8_lossy(body);
-        let text = text.trim();
+    let (body, mut mended) = (String::from_utf8_lossy(body), String::new());
+    let Ok((completion, _)) = lenient::from_str::<wire::Completion<'_>>(&body, &mut mended) else {
+        let text = body.trim();
         let message = (!text.is_empty() && !text.starts_with('<')).then(|| text.to_owned());
         return Words { message, ..Words::default() };
     };
@@ -242,9 +251,16 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 
 /// Looks for a failure in a 2xx.
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
-    let Ok(completion) = lenient::from_slice::<wire::Completion>(first_json(body)) else {
+    let body = first_json(body);
+    // Nearly all are fine, and long: whatever says that it failed has the word in it.
+    if memmem::find(body, b"error").is_none() {
         return Verdict::Fine;
-    };
+    }
+    let mut mended = String::new();
+    let completion = str::from_utf8(body).ok();
+    let completion =
+        completion.and_then(|body| lenient::from_str::<wire::Completion<'_>>(body, &mut mended).ok());
+    let Some((completion, _)) = completion else { return Verdict::Fine };
     match refusal(&completion).map(|words| words.meaning.unwrap_or(Failure::Failed)) {
         None => Verdict::Fine,
         Some(failure) => Judge::verdict(&ProviderError::new(failure)),
@@ -253,28 +269,27 @@ pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
 
 /// What a whole 2xx body says that it failed for.
 pub(super) fn refused(judge: &Judge, body: &[u8]) -> Option<ProviderError> {
-    let completion = lenient::from_slice::<wire::Completion>(body).ok()?;
+    let (body, mut mended) = (str::from_utf8(body).ok()?, String::new());
+    let (completion, _) = lenient::from_str::<wire::Completion<'_>>(body, &mut mended).ok()?;
     refusal(&completion).map(|words| judge.said(words, Failure::Failed))
 }
 
 /// The words of a 2xx body or chunk that says that it failed.
-fn refusal(completion: &wire::Completion) -> Option<Words> {
-    let has_error = completion
-        .error
-        .as_deref()
-        .is_some_and(|error| !matches!(error.get(), "\"\"" | "{}" | "false" | "[]"));
-    let is_error = lenient::string(completion.object.as_deref()).is_some_and(|object| object == "error");
+fn refusal(completion: &wire::Completion<'_>) -> Option<Words> {
+    let has_error =
+        completion.error.is_some_and(|error| !matches!(error.get(), "\"\"" | "{}" | "false" | "[]"));
+    let is_error = lenient::text(completion.object).is_some_and(|object| object == "error");
     (has_error || is_error).then(|| error_words(completion))
 }
 
-fn error_words(completion: &wire::Completion) -> Words {
-    let error: wire::Error = lenient::value(completion.error.as_deref()).unwrap_or_default();
-    let message = [&error.message, &completion.error, &completion.message, &completion.detail]
+fn error_words(completion: &wire::Completion<'_>) -> Words {
+    let error: wire::Error<'_> = lenient::value(completion.error).unwrap_or_default();
+    let message = [error.message, completion.error, completion.message, completion.detail]
         .into_iter()
-        .find_map(|field| lenient::string(field.as_deref()).filter(|text| !text.trim().is_empty()));
-    let mut codes: Vec<String> = [&error.code, &error.kind, &completion.code, &completion.kind]
+        .find_map(|field| lenient::string(field).filter(|text| !text.trim().is_empty()));
+    let mut codes: Vec<String> = [error.code, error.kind, completion.code, completion.kind]
         .into_iter()
-        .filter_map(|field| lenient::word(field.as_deref()))
+        .filter_map(lenient::word)
         .collect();
     // vLLM and its likes have no code for it; the sentence is OpenAI's own.
     if message.as_deref().is_some_and(|message| message.contains("maximum context length")) {
@@ -285,8 +300,8 @@ fn error_words(completion: &wire::Completion) -> Words {
 }
 
 /// The text of a content: a string, or the text parts of several.
-fn content(content: Option<&RawValue>) -> Option<String> {
-    lenient::string(content).or_else(|| {
+fn content(content: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    lenient::text(content).or_else(|| {
         let parts: Vec<wire::SaidPart> = lenient::value(content)?;
         let texts =
             parts.into_iter().filter(|part| matches!(part.kind.as_deref(), Some("text" | "output_text")));
@@ -295,11 +310,11 @@ fn content(content: Option<&RawValue>) -> Option<String> {
 }
 
 fn usage(usage: Option<&RawValue>) -> Option<Usage> {
-    let usage: wire::Usage = lenient::value(usage)?;
+    let usage: wire::Usage<'_> = lenient::value(usage)?;
     let usage = Usage {
-        input_tokens: lenient::count(usage.prompt_tokens.as_deref()),
-        output_tokens: lenient::count(usage.completion_tokens.as_deref()),
-        total_tokens: lenient::count(usage.total_tokens.as_deref()),
+        input_tokens: lenient::count(usage.prompt_tokens),
+        output_tokens: lenient::count(usage.completion_tokens),
+        total_tokens: lenient::count(usage.total_tokens),
         // The dialect has no money.
         cost: None,
     };

@@ -3,11 +3,15 @@
 //! What a client of the OpenAI dialect sent is passed through with all its fields, known or not: only the model's name and what
 //! belongs to streaming are ours. The operator's instructions come first in it, unless the client's messages hold them already.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::Bytes;
 use chat::{Content, Failure, HistoryMessage, Part, ProviderError, Request, Role};
 use http::{HeaderMap, Method};
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Config, wire};
@@ -64,58 +68,138 @@ fn passed_through(
     extension: &RawValue,
 ) -> Result<(Bytes, PassedThrough), ProviderError> {
     let unusable = |_| ProviderError::from(Failure::Unsupported).saying("the request is no JSON object");
-    let mut body: IndexMap<String, Box<RawValue>> =
-        serde_json::from_str(extension.get()).map_err(unusable)?;
-    body.insert("model".to_owned(), to_raw_value(&request.upstream_id).map_err(unusable)?);
-    let messages = match body.get("messages") {
+    let given: Fields<'_> = serde_json::from_str(extension.get()).map_err(unusable)?;
+    let field = |wanted: &str| given.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+    let model = serde_json::to_string(&request.upstream_id).map_err(unusable)?;
+    let messages = match field("messages") {
         Some(messages) => with_system(request.system.as_deref(), messages).map_err(unusable)?,
-        None => to_raw_value(&messages(config, request)?).map_err(unusable)?,
+        None => Cow::Owned(serde_json::to_string(&messages(config, request)?).map_err(unusable)?),
     };
-    body.insert("messages".to_owned(), messages);
-    let mut passed_through = PassedThrough::All;
-    if request.stream {
-        body.insert("stream".to_owned(), to_raw_value(&true).map_err(unusable)?);
-        let options = body.get("stream_options").and_then(|raw| serde_json::from_str(raw.get()).ok());
-        let mut options: IndexMap<String, Box<RawValue>> = options.unwrap_or_default();
-        let asked = options.get("include_usage").is_some_and(|asked| asked.get() == "true");
-        if !asked {
-            passed_through = PassedThrough::WithoutUsage;
-            if config.stream_usage {
-                options.insert("include_usage".to_owned(), to_raw_value(&true).map_err(unusable)?);
+    let (options, passed_through) = if request.stream {
+        stream_options(config, field("stream_options")).map_err(unusable)?
+    } else {
+        (None, PassedThrough::All)
+    };
+    let mut own = vec![("model", Some(&*model)), ("messages", Some(&*messages))];
+    own.push(("stream", request.stream.then_some("true")));
+    own.push(("stream_options", options.as_deref()));
+    let mut body = Object(Vec::with_capacity(extension.get().len() + 256));
+    for (name, value) in &given.0 {
+        match own.iter().position(|(own, _)| own == name) {
+            Some(place) => body.put(name, own.remove(place).1).map_err(unusable)?,
+            // Named twice: once is enough.
+            None if OWN.contains(&name.as_ref()) => {}
+            None => body.put(name, Some(value.get())).map_err(unusable)?,
+        }
+    }
+    for (name, value) in own {
+        body.put(name, value).map_err(unusable)?;
+    }
+    Ok((body.end(), passed_through))
+}
+
+/// The fields that are ours to say, whatever the client said.
+const OWN: &[&str] = &["model", "messages", "stream", "stream_options"];
+
+/// An object's fields where they stand, in order.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
             }
         }
-        if !options.is_empty() {
-            body.insert("stream_options".to_owned(), to_raw_value(&options).map_err(unusable)?);
-        }
-    } else {
-        body.shift_remove("stream");
-        body.shift_remove("stream_options");
+        json.deserialize_map(Reads)
     }
-    Ok((json_body(&body)?, passed_through))
+}
+
+/// A field's name, where it stands unless something in it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A JSON object that is being written.
+struct Object(Vec<u8>);
+
+impl Object {
+    /// Appends a field, if it has a value; that is JSON.
+    fn put(&mut self, name: &str, value: Option<&str>) -> Result<(), serde_json::Error> {
+        let Some(value) = value else { return Ok(()) };
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        serde_json::to_writer(&mut self.0, name)?;
+        self.0.push(b':');
+        self.0.extend_from_slice(value.as_bytes());
+        Ok(())
+    }
+
+    fn end(mut self) -> Bytes {
+        if self.0.is_empty() {
+            self.0.push(b'{');
+        }
+        self.0.push(b'}');
+        self.0.into()
+    }
+}
+
+/// What is said about streaming, and what becomes of the frame that comes of it.
+fn stream_options(
+    config: &Config,
+    given: Option<&RawValue>,
+) -> Result<(Option<String>, PassedThrough), serde_json::Error> {
+    let options = given.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let mut options: IndexMap<String, Box<RawValue>> = options.unwrap_or_default();
+    let asked = options.get("include_usage").is_some_and(|asked| asked.get() == "true");
+    if !asked && config.stream_usage {
+        options.insert("include_usage".to_owned(), to_raw_value(&true)?);
+    }
+    let passed_through = if asked { PassedThrough::All } else { PassedThrough::WithoutUsage };
+    let said = if options.is_empty() {
+        given.map(|raw| raw.get().to_owned())
+    } else {
+        Some(serde_json::to_string(&options)?)
+    };
+    Ok((said, passed_through))
 }
 
 /// The client's messages with the operator's instructions before them, unless they are there already.
-fn with_system(system: Option<&str>, messages: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
+fn with_system<'a>(system: Option<&str>, messages: &'a RawValue) -> Result<Cow<'a, str>, serde_json::Error> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Seen {
+    struct Seen<'a> {
         role: String,
-        content: Option<Box<RawValue>>,
+        #[serde(borrow)]
+        content: Option<&'a RawValue>,
     }
-    let mut list: Vec<Box<RawValue>> = serde_json::from_str(messages.get())?;
     let Some(system) = system.filter(|system| !system.trim().is_empty()) else {
-        return Ok(messages.to_owned());
+        return Ok(Cow::Borrowed(messages.get()));
+    };
+    let mut list: Vec<Cow<'_, RawValue>> = {
+        let list: Vec<&RawValue> = serde_json::from_str(messages.get())?;
+        list.into_iter().map(Cow::Borrowed).collect()
     };
     let told = list.iter().any(|message| {
-        let seen: Seen = serde_json::from_str(message.get()).unwrap_or_default();
+        let seen: Seen<'_> = serde_json::from_str(message.get()).unwrap_or_default();
         matches!(seen.role.as_str(), "system" | "developer")
-            && crate::lenient::string(seen.content.as_deref()).is_some_and(|content| content.contains(system))
+            && crate::lenient::text(seen.content).is_some_and(|content| content.contains(system))
     });
-    if !told {
-        let message = wire::Message { role: "system", content: wire::Content::Text(system.to_owned()) };
-        list.insert(0, to_raw_value(&message)?);
+    if told {
+        return Ok(Cow::Borrowed(messages.get()));
     }
-    to_raw_value(&list)
+    let message = wire::Message { role: "system", content: wire::Content::Text(system.to_owned()) };
+    list.insert(0, Cow::Owned(to_raw_value(&message)?));
+    serde_json::to_string(&list).map(Cow::Owned)
 }
 
 fn messages<'a>(config: &Config, request: &'a Request) -> Result<Vec<wire::Message<'a>>, ProviderError> {

@@ -49,60 +49,77 @@ pub(super) struct ImageUrl<'a> {
     pub(super) url: &'a str,
 }
 
-/// A completion, or a chunk of one. Fields that servers write in their own ways are raw.
+/// A completion, or a chunk of one. Fields that servers write in their own ways are raw, and stay where they stand.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Completion {
-    pub(super) id: Option<Box<RawValue>>,
-    pub(super) model: Option<Box<RawValue>>,
-    pub(super) choices: Option<Vec<Choice>>,
-    pub(super) usage: Option<Box<RawValue>>,
-    pub(super) error: Option<Box<RawValue>>,
+pub(super) struct Completion<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow)]
+    pub(super) usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) error: Option<&'a RawValue>,
     /// vLLM's errors: `{"object": "error", "message", "type", "code"}`; others: `{"detail"}`.
-    pub(super) object: Option<Box<RawValue>>,
-    pub(super) message: Option<Box<RawValue>>,
-    pub(super) detail: Option<Box<RawValue>>,
-    #[serde(rename = "type")]
-    pub(super) kind: Option<Box<RawValue>>,
-    pub(super) code: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    pub(super) object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) detail: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) code: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Choice {
+pub(super) struct Choice<'a> {
     pub(super) index: Option<u64>,
     /// In a chunk.
-    pub(super) delta: Option<Said>,
+    #[serde(borrow)]
+    pub(super) delta: Option<Said<'a>>,
     /// In a whole completion.
-    pub(super) message: Option<Said>,
+    #[serde(borrow)]
+    pub(super) message: Option<Said<'a>>,
     pub(super) finish_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Said {
+pub(super) struct Said<'a> {
     /// A string, or parts.
-    pub(super) content: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    pub(super) content: Option<&'a RawValue>,
     /// The model's own words on why it does not answer.
-    pub(super) refusal: Option<Box<RawValue>>,
-    pub(super) tool_calls: Option<Vec<ToolCall>>,
+    #[serde(borrow)]
+    pub(super) refusal: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
     /// How a tool was called before `tool_calls`.
-    pub(super) function_call: Option<Function>,
+    #[serde(borrow)]
+    pub(super) function_call: Option<Function<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ToolCall {
+pub(super) struct ToolCall<'a> {
     pub(super) index: Option<u64>,
     pub(super) id: Option<String>,
-    pub(super) function: Option<Function>,
+    #[serde(borrow)]
+    pub(super) function: Option<Function<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Function {
+pub(super) struct Function<'a> {
     pub(super) name: Option<String>,
-    pub(super) arguments: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    pub(super) arguments: Option<&'a RawValue>,
 }
 
 /// A part of a content that is no string.
@@ -116,17 +133,22 @@ pub(super) struct SaidPart {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: Option<Box<RawValue>>,
-    pub(super) completion_tokens: Option<Box<RawValue>>,
-    pub(super) total_tokens: Option<Box<RawValue>>,
+pub(super) struct Usage<'a> {
+    #[serde(borrow)]
+    pub(super) prompt_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) total_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Error {
-    pub(super) message: Option<Box<RawValue>>,
-    #[serde(rename = "type")]
-    pub(super) kind: Option<Box<RawValue>>,
-    pub(super) code: Option<Box<RawValue>>,
+pub(super) struct Error<'a> {
+    #[serde(borrow)]
+    pub(super) message: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) code: Option<&'a RawValue>,
 }

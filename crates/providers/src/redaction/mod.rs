@@ -45,16 +45,16 @@ impl Redaction {
         Self { secret, held: VecDeque::new() }
     }
 
-    /// The pieces as they may be given. Those of one frame come together, the frame first.
-    pub(crate) fn take(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        let Some(secret) = self.secret.clone() else { return pieces };
+    /// Makes of an item's pieces those that may be given now. What comes of one frame comes together, the frame first.
+    pub(crate) fn take(&mut self, pieces: &mut Vec<Piece>) {
+        let Some(secret) = self.secret.clone() else { return };
         let secret = secret.expose_secret();
         if self.held.is_empty() && !pieces.iter().any(|piece| touches(piece, secret)) {
-            return pieces;
+            return;
         }
         let mut given = Vec::with_capacity(pieces.len());
         let mut of_frame = false;
-        for piece in pieces {
+        for piece in std::mem::take(pieces) {
             match piece {
                 Piece::Extension(frame) => {
                     self.held.push_back(Held { frame: Some(frame), ..Held::default() });
@@ -81,7 +81,7 @@ impl Redaction {
         }
         self.blot(secret);
         self.release(secret, &mut given);
-        given
+        *pieces = given;
     }
 
     /// What was held back, once it is certain that it is not the key: nothing continues it.

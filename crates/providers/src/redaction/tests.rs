@@ -8,6 +8,12 @@ fn redaction() -> Redaction {
     Redaction::new(Some(Arc::new(SecretString::from(KEY))))
 }
 
+/// What is given of an item.
+fn given(redaction: &mut Redaction, mut pieces: Vec<Piece>) -> Vec<Piece> {
+    redaction.take(&mut pieces);
+    pieces
+}
+
 fn chunk(text: &str) -> Piece {
     let json =
         serde_json::json!({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}], "x_own": 1});
@@ -17,10 +23,10 @@ fn chunk(text: &str) -> Piece {
 /// What readers have of these items in the end: the text of pieces, and that of frames.
 fn told(items: Vec<Vec<Piece>>) -> (String, String) {
     let mut redaction = redaction();
-    let mut given: Vec<_> = items.into_iter().flat_map(|item| redaction.take(item)).collect();
-    given.extend(redaction.flush());
+    let mut all: Vec<_> = items.into_iter().flat_map(|item| given(&mut redaction, item)).collect();
+    all.extend(redaction.flush());
     let (mut text, mut frames) = (String::new(), String::new());
-    for piece in given {
+    for piece in all {
         match piece {
             Piece::Text(more) => text += &more,
             Piece::Replace(all) => text = all,
@@ -54,18 +60,18 @@ fn wherever_it_is_cut_the_key_is_not_given() {
 fn other_text_is_not_held_up() {
     let mut redaction = redaction();
     for text in ["Hello", " wörld, ask me", " it", "-live"] {
-        let given = redaction.take(vec![chunk(text), Piece::Text(text.to_owned())]);
+        let told = given(&mut redaction, vec![chunk(text), Piece::Text(text.to_owned())]);
         assert!(
-            matches!(&given[..], [Piece::Extension(_), Piece::Text(given)] if given == text),
-            "{given:?}"
+            matches!(&told[..], [Piece::Extension(_), Piece::Text(given)] if given == text),
+            "{told:?}"
         );
     }
     // Only what may be the key's beginning is.
     assert!(
-        matches!(&redaction.take(vec![Piece::Text("a sk-l".into())])[..], [Piece::Text(text)] if text == "a ")
+        matches!(&given(&mut redaction, vec![Piece::Text("a sk-l".into())])[..], [Piece::Text(text)] if text == "a ")
     );
     assert!(
-        matches!(&redaction.take(vec![Piece::Text("ine".into())])[..], [Piece::Text(text)] if text == "sk-line")
+        matches!(&given(&mut redaction, vec![Piece::Text("ine".into())])[..], [Piece::Text(text)] if text == "sk-line")
     );
 }
 
@@ -93,16 +99,16 @@ fn all_else_is_blotted_as_it_comes() {
         Piece::End(Some(FinishReason::Stop)),
         Piece::Extension(RawValue::from_string(format!("{{\"error\":\"{KEY}\"}}")).unwrap().into()),
     ];
-    let given = redaction().take(pieces);
-    let shown = format!("{given:?}");
+    let told = given(&mut redaction(), pieces);
+    let shown = format!("{told:?}");
     assert!(!shown.contains(KEY) && shown.matches("[secret]").count() == 6, "{shown}");
-    let text = given.iter().position(|piece| matches!(piece, Piece::Text(_))).unwrap();
-    assert!(matches!(given[text + 1], Piece::Citation(_)), "text stands before what follows it: {shown}");
+    let text = told.iter().position(|piece| matches!(piece, Piece::Text(_))).unwrap();
+    assert!(matches!(told[text + 1], Piece::Citation(_)), "text stands before what follows it: {shown}");
 }
 
 #[test]
 fn without_a_key_nothing_is_looked_for() {
-    let given = Redaction::new(None).take(vec![Piece::Text(KEY.into())]);
-    assert!(matches!(&given[..], [Piece::Text(text)] if text == KEY));
+    let told = given(&mut Redaction::new(None), vec![Piece::Text(KEY.into())]);
+    assert!(matches!(&told[..], [Piece::Text(text)] if text == KEY));
     assert!(!format!("{:?}", redaction()).contains("live"));
 }

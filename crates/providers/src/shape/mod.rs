@@ -15,6 +15,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use memchr::memchr;
 use upstream::sse;
 
 /// A complete piece of a body.
@@ -250,7 +251,7 @@ impl Shape {
                 // Line ends before the first byte are blanks.
                 let from = searched.max(begins);
                 let fresh = self.pending.get(from..).unwrap_or_default();
-                let Some(place) = fresh.iter().position(|byte| *byte == b'\n') else {
+                let Some(place) = memchr(b'\n', fresh) else {
                     return State::Json(FirstLine::Open { searched: self.pending.len() });
                 };
                 let end = from.saturating_add(place);
@@ -294,7 +295,7 @@ impl Shape {
         loop {
             let State::Lines { searched } = &mut self.state else { return Ok(None) };
             let fresh = self.pending.get(*searched..).unwrap_or_default();
-            let line = match fresh.iter().position(|byte| *byte == b'\n') {
+            let line = match memchr(b'\n', fresh) {
                 Some(place) => self.pending.split_to(searched.saturating_add(place).saturating_add(1)),
                 None if self.finished && !self.pending.is_empty() => self.pending.split(),
                 None if self.pending.len() > self.bytes_max => return Err(Unreadable),

@@ -98,3 +98,37 @@ fn json_is_told_by_its_label() {
     assert!(!label("application/jsonl"));
     assert!(!is_json(&HeaderMap::new()));
 }
+
+#[test]
+fn what_is_fine_is_what_a_closer_look_finds_fine() {
+    let wide = |fields: usize| {
+        let fields: Vec<_> = (0..fields).map(|number| format!("\"f{number}\":{{}}")).collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let (deep, long) = (format!("{}1{}", "[".repeat(126), "]".repeat(126)), wide(60));
+    for text in [
+        "{}",
+        r#"{"a":{"a":[{"a":1},{"a":-2.5e3}]},"b":"\u0061","c":null,"d":true}"#,
+        &format!(r#"{{"a":{deep}}}"#),
+        &long,
+    ] {
+        assert!(check::is_fine(text), "{text}");
+        assert!(canonical(text).is_ok(), "{text}");
+    }
+    for text in [
+        "",
+        "[]",
+        "{} x",
+        r#"{"a":1,"a":2}"#,
+        r#"{"a":1,"\u0061":2}"#,
+        r#"{"b":[{"a":{"x":1},"a":2}]}"#,
+        r#"{"a":1e400}"#,
+        r#"{"a":"\ud800"}"#,
+        &format!(r#"{{"a":[{deep}]}}"#),
+    ] {
+        assert!(!check::is_fine(text), "{text}");
+        assert!(canonical(text).is_err(), "{text}");
+    }
+    // Too many to be told quickly: looked at closely.
+    assert!(!check::is_fine(&wide(65)) && canonical(&wide(65)).is_ok());
+}

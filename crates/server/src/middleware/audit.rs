@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::Next;
 use axum::response::Response;
 use chat::{KeyId, TenantId};
 
+use crate::around::{Next, Within};
+use crate::error::ApiError;
 use crate::middleware::auth::Who;
 use crate::middleware::request_id::RequestId;
 
@@ -19,10 +20,11 @@ pub(crate) struct About {
 }
 
 /// Writes the line; stands behind `auth`, so that it can say who, and around `admin`, so that it sees what was refused.
-pub(crate) async fn audit(who: Who, request: Request, next: Next) -> Response {
+pub(crate) async fn audit<S: Within>((): (), request: Request, next: Next<S>) -> Result<Response, ApiError> {
     if request.method().is_safe() {
-        return next.run(request).await;
+        return Ok(next.run(request).await);
     }
+    let who = Who::of_request(&request)?;
     let RequestId(id) = RequestId::of(&request);
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
@@ -39,5 +41,5 @@ pub(crate) async fn audit(who: Who, request: Request, next: Next) -> Response {
         key.name = about.map(|about| &*about.name),
         tenant = about.map(|about| about.tenant.as_str()),
     }, "an admin changed something");
-    response
+    Ok(response)
 }

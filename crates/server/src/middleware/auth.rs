@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::middleware::Next;
+use axum::extract::{FromRequestParts, Request};
 use axum::response::Response;
 use chat::{Caller, ErrorCode, Permission};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Uri};
 
 use crate::app::App;
+use crate::around::{Next, Within};
 use crate::error::ApiError;
 use crate::keys::{Identity, Key};
 use crate::middleware::trace::Seen;
@@ -25,7 +25,16 @@ pub(crate) struct Who(Identity);
 impl Who {
     /// The caller of a request that has passed this layer.
     pub(crate) fn of(parts: &Parts) -> Result<Self, ApiError> {
-        let who = parts.extensions.get::<Self>().cloned();
+        Self::among(&parts.extensions)
+    }
+
+    /// The same, before the request is taken apart.
+    pub(crate) fn of_request(request: &Request) -> Result<Self, ApiError> {
+        Self::among(request.extensions())
+    }
+
+    fn among(extensions: &Extensions) -> Result<Self, ApiError> {
+        let who = extensions.get::<Self>().cloned();
         who.ok_or_else(|| ApiError::internal("a route that needs a caller stands outside the auth layer"))
     }
 
@@ -76,10 +85,10 @@ impl FromRequestParts<App> for Who {
 }
 
 /// Lets nobody through who is not known.
-pub(crate) async fn auth(
-    State(app): State<App>,
+pub(crate) async fn auth<S: Within>(
+    app: App,
     mut request: Request,
-    next: Next,
+    next: Next<S>,
 ) -> Result<Response, ApiError> {
     if app.keys.is_open() && !is_loopback(request.uri(), request.headers()) {
         let message =
@@ -95,8 +104,8 @@ pub(crate) async fn auth(
 }
 
 /// Lets only admins through; stands behind [`auth`].
-pub(crate) async fn admin(who: Who, request: Request, next: Next) -> Result<Response, ApiError> {
-    if !who.caller().admin {
+pub(crate) async fn admin<S: Within>((): (), request: Request, next: Next<S>) -> Result<Response, ApiError> {
+    if !Who::of_request(&request)?.caller().admin {
         return Err(ApiError::new(ErrorCode::AdminOnly, "this needs a key with `admin = true`"));
     }
     Ok(next.run(request).await)

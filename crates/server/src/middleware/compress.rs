@@ -4,7 +4,6 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue};
@@ -12,6 +11,8 @@ use http_body::Body as _;
 use tower::{ServiceExt as _, service_fn};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
+
+use crate::around::{Next, Within};
 
 /// Shorter ones gain nothing that a packet's own size does not eat.
 const BODY_BYTES_MIN: u64 = 1024;
@@ -22,7 +23,7 @@ const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 ///
 /// The library's layer would wrap every body, event streams too, and turn the answer to a client that refuses uncompressed ones into
 /// a 406 after the turn was run. So it is only put around an answer that is to be compressed.
-pub(crate) async fn compress(request: Request, next: Next) -> Response {
+pub(crate) async fn compress<S: Within>(_: (), request: Request, next: Next<S>) -> Response {
     let accepted = accepted(request.headers());
     let mut response = next.run(request).await;
     if !is_worth_it(&response) {

@@ -2,8 +2,7 @@
 //! so that an `OPTIONS` that is no preflight still reaches its route.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,6 +12,7 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::app::App;
+use crate::around::{Next, Within};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS");
 /// What pages may send where their browser does not say what they want to.
@@ -27,7 +27,7 @@ const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Answers preflights, and tells browsers whose page may see the answer.
-pub(crate) async fn cors(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn cors<S: Within>(app: App, request: Request, next: Next<S>) -> Response {
     let Some(origin) = request.headers().get(ORIGIN).cloned() else {
         return next.run(request).await;
     };

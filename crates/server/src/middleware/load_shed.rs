@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use chat::ErrorCode;
 
 use crate::app::App;
+use crate::around::{Next, Within};
 use crate::error::ApiError;
 
 /// Takes a place, held until the answer's head is ready: turns and streams have bounds of their own.
-pub(crate) async fn load_shed(
-    State(app): State<App>,
+pub(crate) async fn load_shed<S: Within>(
+    app: App,
     request: Request,
-    next: Next,
+    next: Next<S>,
 ) -> Result<Response, ApiError> {
     let Ok(_place) = Arc::clone(&app.front.requests).try_acquire_owned() else {
         return Err(ApiError::new(

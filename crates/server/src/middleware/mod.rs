@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod catch_panic;
 pub(crate) mod compress;
 pub(crate) mod cors;
 pub(crate) mod load_shed;

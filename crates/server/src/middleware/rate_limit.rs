@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chat::{ErrorCode, TurnError};
 use http::{HeaderMap, HeaderName};
 
 use crate::app::App;
+use crate::around::{Next, Within};
 use crate::error::{ApiError, insert};
 use crate::limits::{Rate, Standing};
 use crate::middleware::auth::Who;
@@ -17,7 +17,12 @@ pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub(crate) const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Counts the request; one too many is refused.
-pub(crate) async fn rate_limit(State(app): State<App>, who: Who, request: Request, next: Next) -> Response {
+pub(crate) async fn rate_limit<S: Within>(
+    app: App,
+    request: Request,
+    next: Next<S>,
+) -> Result<Response, ApiError> {
+    let who = Who::of_request(&request)?;
     let rate = app.counters.request(who.key()).await;
     let mut response = match rate.and_then(|rate| rate.wait) {
         None => next.run(request).await,
@@ -32,7 +37,7 @@ pub(crate) async fn rate_limit(State(app): State<App>, who: Who, request: Reques
     let mut all: Vec<_> = rate.map(standing).into_iter().collect();
     all.extend(app.counters.standing(who.key()).await);
     show(response.headers_mut(), &all);
-    response
+    Ok(response)
 }
 
 fn standing(rate: Rate) -> Standing {

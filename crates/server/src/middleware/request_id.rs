@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderName;
 
+use crate::around::{Next, Within};
 use crate::error;
 use crate::openai::Dialect;
 
@@ -25,7 +25,7 @@ impl RequestId {
 }
 
 /// Names the request.
-pub(crate) async fn name(mut request: Request, next: Next) -> Response {
+pub(crate) async fn name<S: Within>((): (), mut request: Request, next: Next<S>) -> Response {
     let mut given = request.headers().get_all(REQUEST_ID).iter();
     let only = given.next().filter(|_| given.next().is_none());
     let good = only.and_then(|value| value.to_str().ok()).filter(|id| is_good(id));
@@ -35,7 +35,7 @@ pub(crate) async fn name(mut request: Request, next: Next) -> Response {
 }
 
 /// Puts the name into the answer, and into the body of one that is an error.
-pub(crate) async fn echo(request: Request, next: Next) -> Response {
+pub(crate) async fn echo<S: Within>((): (), request: Request, next: Next<S>) -> Response {
     let RequestId(id) = RequestId::of(&request);
     let dialect = Dialect::of(request.uri().path());
     let mut response = error::render(next.run(request).await, &id, dialect);

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use chat::TenantId;
 use http::HeaderMap;
@@ -12,6 +11,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use crate::app::App;
+use crate::around::{Next, Within};
 use crate::error::TURN_ID;
 use crate::metrics;
 use crate::middleware::request_id::RequestId;
@@ -27,7 +27,7 @@ pub(crate) struct Seen {
 pub type AdoptTrace = fn(&Span, &HeaderMap);
 
 /// Times the request up to its answer's head.
-pub(crate) async fn trace(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn trace<S: Within>(app: App, request: Request, next: Next<S>) -> Response {
     let began = Instant::now();
     let RequestId(id) = RequestId::of(&request);
     let method = request.method().clone();

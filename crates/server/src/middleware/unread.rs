@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use futures_util::StreamExt;
 use http::header::{CONNECTION, EXPECT};
@@ -18,12 +17,13 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::around::{Next, Within};
 
 /// How long what is left of a body is waited for.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Answers once the request's body has been read by somebody, or is more or slower than is worth reading.
-pub(crate) async fn read_out(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn read_out<S: Within>(app: App, request: Request, next: Next<S>) -> Response {
     // HTTP/2 ends a stream of its own; who asks whether to send a body is told by the refusal not to.
     let is_read = request.version() >= Version::HTTP_2 || request.body().is_end_stream();
     if is_read || request.headers().contains_key(EXPECT) {

@@ -3,12 +3,15 @@
 //! They are accepted and named in `x-ignored-parameters`, but for those whose absence would change what the reply *is*: those only
 //! a provider can honour that is given the client's own body.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use engine::Extension;
 use http::{HeaderMap, HeaderName};
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::insert;
@@ -34,16 +37,44 @@ pub(super) type Fields = IndexMap<String, Box<RawValue>>;
 pub(super) fn of(fields: &Fields, own: &[&str]) -> Parameters {
     let mut all = Parameters::default();
     for (name, value) in fields {
-        match worth(name, value.get()) {
-            Worth::Needed(field) => all.needs.push(field),
-            Worth::Ignored if !own.contains(&name.as_str()) => all.ignored.push(name.clone()),
-            Worth::Ignored | Worth::Nothing => {}
-        }
+        all.sort(name, value.get(), own);
     }
     all
 }
 
+/// The same for the body's text, which is an object.
+pub(super) fn of_body(body: &RawValue, own: &[&str]) -> Parameters {
+    struct Reads<'a>(&'a [&'a str]);
+    impl<'de> Visitor<'de> for Reads<'_> {
+        type Value = Parameters;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+            #[derive(Deserialize)]
+            struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+            let mut all = Parameters::default();
+            while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                all.sort(&name, value.get(), self.0);
+            }
+            Ok(all)
+        }
+    }
+    // The body was read before: it is one.
+    serde_json::Deserializer::from_str(body.get()).deserialize_map(Reads(own)).unwrap_or_default()
+}
+
 impl Parameters {
+    fn sort(&mut self, name: &str, value: &str, own: &[&str]) {
+        match worth(name, value) {
+            Worth::Needed(field) => self.needs.push(field),
+            Worth::Ignored if !own.contains(&name) => self.ignored.push(name.to_owned()),
+            Worth::Ignored | Worth::Nothing => {}
+        }
+    }
+
     /// The client's own body, for a provider that takes it.
     pub(super) fn extension(&self, body: Box<RawValue>) -> Extension {
         Extension { body: Arc::from(body), needs: self.needs.first().cloned() }

@@ -1,7 +1,6 @@
 //! A turn watched in the dialect: the status is held back until there is something to send, then it is streamed to its end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -12,7 +11,7 @@ use futures_util::stream::unfold;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::live::Life;
+use crate::live::{Beat, Pulse};
 use crate::metrics::Gauge;
 use crate::middleware::auth::Who;
 use crate::sse;
@@ -29,35 +28,22 @@ pub(super) trait Script: Send + 'static {
     fn take_out(&mut self) -> Bytes;
     /// Ends the stream with an error, if it has not ended.
     fn break_off(&mut self, error: TurnError);
-    /// Whether a stream that ends with an error is to end in the middle of its transfer, too.
-    fn is_cut(&self) -> bool;
 }
-
-/// How long the client has to take the error before its transfer is cut: what is not sent by then goes with it.
-const CUT_AFTER: Duration = Duration::from_millis(100);
-
-/// A stream that is not whole, told in HTTP's own way: the transfer has no proper end.
-#[derive(Debug, thiserror::Error)]
-#[error("the turn broke off, and so does its stream")]
-struct Cut;
 
 /// A turn that is read, by somebody whose key may end.
 pub(super) struct Watch<S> {
     reader: Reader,
     /// What it is written as.
     pub(super) script: S,
-    life: Arc<Life>,
-    heartbeat: Duration,
+    pulse: Pulse,
     over: bool,
-    cut: bool,
     _open: Gauge,
 }
 
 impl<S: Script> Watch<S> {
     pub(super) fn new(app: &App, who: &Who, reader: Reader, script: S) -> Self {
-        let life = app.keys.lives.of(who.identity());
-        let heartbeat = app.front.config.heartbeat;
-        Self { reader, script, life, heartbeat, over: false, cut: false, _open: Gauge::streams() }
+        let pulse = Pulse::new(app.keys.lives.of(who.identity()), app.front.config.heartbeat);
+        Self { reader, script, pulse, over: false, _open: Gauge::streams() }
     }
 
     /// Waits until there is something to send.
@@ -65,17 +51,16 @@ impl<S: Script> Watch<S> {
     /// # Errors
     /// The turn ended before there was.
     pub(super) async fn begun(&mut self) -> Result<(), ApiError> {
-        let Self { reader, script, life, .. } = self;
+        let Self { reader, script, pulse, .. } = self;
         while !script.has_begun() {
             if let Some(Some(error)) = script.ended() {
                 return Err(ApiError::of_turn(error.clone(), reader.turn_id(), reader.is_repeat()));
             }
-            let read = tokio::select! {
-                read = reader.follow(|seen| script.take(seen)) => Some(read),
-                () = life.ended() => None,
-            };
-            if read.is_none() {
-                return Err(ApiError::of_turn(key_ended(), reader.turn_id(), reader.is_repeat()));
+            tokio::select! {
+                _ = reader.follow(|seen| script.take(seen)) => {}
+                beat = pulse.beat() => if beat == Beat::Ended {
+                    return Err(ApiError::of_turn(key_ended(), reader.turn_id(), reader.is_repeat()));
+                }
             }
         }
         Ok(())
@@ -85,16 +70,8 @@ impl<S: Script> Watch<S> {
     pub(super) fn answer(self) -> Response {
         let turn = self.reader.turn_id();
         let body = unfold(self, |mut watch| async move {
-            if let Some(chunk) = watch.next().await {
-                return Some((Ok(chunk), watch));
-            }
-            let broken = matches!(watch.script.ended(), Some(Some(_)));
-            if watch.cut || !broken || !watch.script.is_cut() {
-                return None;
-            }
-            watch.cut = true;
-            tokio::time::sleep(CUT_AFTER).await;
-            Some((Err(Cut), watch))
+            let chunk = watch.next().await?;
+            Some((Ok::<_, Infallible>(chunk), watch))
         });
         sse::answer(Body::from_stream(body), turn)
     }
@@ -104,17 +81,20 @@ impl<S: Script> Watch<S> {
         loop {
             let ready = self.script.take_out();
             if !ready.is_empty() {
+                self.pulse.sent();
                 return Some(ready);
             }
             if self.over || self.script.ended().is_some() {
                 return None;
             }
-            let Self { reader, script, life, heartbeat, .. } = self;
+            let Self { reader, script, pulse, .. } = self;
             tokio::select! {
                 biased;
-                () = life.ended() => script.break_off(key_ended()),
+                beat = pulse.beat() => match beat {
+                    Beat::Ended => script.break_off(key_ended()),
+                    Beat::Quiet => return Some(Bytes::from_static(sse::HEARTBEAT)),
+                },
                 read = reader.follow(|seen| script.take(seen)) => self.over = read == Read::Ended,
-                () = tokio::time::sleep(*heartbeat) => return Some(Bytes::from_static(sse::HEARTBEAT)),
             }
         }
     }

@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use chat::{Conversation, ConversationId, Message, Page, PageRequest};
 use engine::Refused;
+use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
@@ -59,10 +60,12 @@ pub(super) async fn export(
     let mut text = format.head(&conversation);
     format.append(&mut text, &first);
     let rest = Rest { app, who, id, format, next: Next::Written(text, first.next_cursor) };
-    let mut response = Response::new(Body::from_stream(unfold(rest, |mut rest| async move {
+    let chunks = unfold(rest, |mut rest| async move {
         let chunk = rest.chunk().await?;
         Some((chunk, rest))
-    })));
+    });
+    // Compression asks once more after the end.
+    let mut response = Response::new(Body::from_stream(chunks.fuse()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
     insert(headers, CONTENT_DISPOSITION, &format!("attachment; filename=\"{id}.{}\"", format.extension()));

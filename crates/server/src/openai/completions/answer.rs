@@ -113,7 +113,7 @@ pub(super) fn tool_calls(turn: &Turn, index: impl Fn(usize) -> Option<usize>) ->
 }
 
 /// JSON that is written already.
-pub(super) fn json(json: String) -> Response {
+pub(super) fn json(json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -3,12 +3,11 @@
 //! Which of the two is decided by whose answer it is, once there is something to send: until then nothing is, so that a client's own
 //! retry sees a real status. A chunk that was sent is not taken back: what does not continue it breaks the stream.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use chat::{AssistantName, EventRef, Frame, Source, Turn, TurnError};
 use engine::Seen;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 use super::answer::{ToolCall, tool_calls};
@@ -40,12 +39,12 @@ pub(super) struct Chunks {
     /// Calls that were told to follow another.
     told: u32,
     /// Frames of that call, while nothing is sent.
-    held: Vec<Arc<RawValue>>,
+    held: Vec<Arc<str>>,
     sent: Sent,
     upstream_model: Option<String>,
     /// Whose words the stream began with, and the provider's own model as far as it was known then.
     begun_by: Option<(AssistantName, Option<String>)>,
-    out: BytesMut,
+    out: Vec<u8>,
     end: Option<Option<TurnError>>,
 }
 
@@ -112,7 +111,7 @@ impl Chunks {
             sent: Sent::default(),
             upstream_model: None,
             begun_by: None,
-            out: BytesMut::new(),
+            out: Vec::new(),
             end: None,
         }
     }
@@ -135,7 +134,7 @@ impl Script for Chunks {
     }
 
     fn take_out(&mut self) -> Bytes {
-        self.out.split().freeze()
+        std::mem::take(&mut self.out).into()
     }
 
     fn break_off(&mut self, error: TurnError) {
@@ -143,17 +142,9 @@ impl Script for Chunks {
             return;
         }
         if self.has_begun() {
-            self.out.put_slice(b"data: ");
-            self.out.put_slice(&crate::openai::failure(&error));
-            self.out.put_slice(b"\n\n");
+            self.put_line(&crate::openai::failure(&error));
         }
         self.end = Some(Some(error));
-    }
-
-    /// Vercel's AI SDK passes over the error's chunk where a whole text is waited for, and takes what came for all of it. No client
-    /// takes a transfer without an end for whole; all have read the error by then.
-    fn is_cut(&self) -> bool {
-        true
     }
 
     fn take(&mut self, seen: Seen<'_>) {
@@ -265,19 +256,21 @@ impl Chunks {
                 self.put(&[], Some(usage.into()), &[]);
             }
         }
-        self.out.put_slice(b"data: [DONE]\n\n");
+        self.put_line(b"[DONE]");
         self.end = Some(None);
     }
 
-    fn put_frame(&mut self, json: &RawValue) {
+    fn put_frame(&mut self, json: &str) {
         let Stage::Frames(frames) = &self.stage else { return };
         if self.upstream_model.is_none() {
             self.upstream_model = frame::model(json);
         }
-        if let Some(json) = frames.rewritten(json) {
-            // A frame that came in several lines has its breaks between its words, where a space is as good.
-            let line = json.replace(['\n', '\r'], " ");
-            self.put_line(line.as_bytes());
+        let begin = self.out.len();
+        self.out.extend_from_slice(b"data: ");
+        if frames.write(json, &mut self.out) {
+            self.out.extend_from_slice(b"\n\n");
+        } else {
+            self.out.truncate(begin);
         }
     }
 
@@ -302,8 +295,8 @@ impl Chunks {
     }
 
     fn put_line(&mut self, json: &[u8]) {
-        self.out.put_slice(b"data: ");
-        self.out.put_slice(json);
-        self.out.put_slice(b"\n\n");
+        for part in [b"data: ", json, b"\n\n"] {
+            self.out.extend_from_slice(part);
+        }
     }
 }

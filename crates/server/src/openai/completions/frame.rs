@@ -1,42 +1,117 @@
 //! What a provider of the same dialect sent: passed on with every field as it came but the names of the turn and the assistant.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use chat::{AssistantName, TurnId};
-use indexmap::IndexMap;
+use memchr::memchr2;
 use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::openai::shape;
 
 /// Rewrites the frames of one turn.
 #[derive(Debug)]
 pub(super) struct Frames {
-    id: String,
-    model: String,
+    /// Fields that are ours to say, and what we say, as JSON.
+    own: [(&'static str, String); 2],
 }
 
 impl Frames {
     /// For frames of this turn, given by this assistant.
     pub(super) fn new(turn: TurnId, assistant: &AssistantName) -> Self {
-        Self { id: shape::id(super::PREFIX, turn), model: assistant.as_str().to_owned() }
+        // Writing a string as JSON cannot fail.
+        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        let id = quoted(&shape::id(super::PREFIX, turn));
+        Self { own: [("id", id), ("model", quoted(assistant.as_str()))] }
     }
 
-    /// The frame as the client gets it; none when it is no object.
-    pub(super) fn rewritten(&self, frame: &RawValue) -> Option<String> {
-        let mut fields: IndexMap<String, Box<RawValue>> = serde_json::from_str(frame.get()).ok()?;
-        for (name, value) in [("id", &self.id), ("model", &self.model)] {
-            fields.insert(name.to_owned(), to_raw_value(value).ok()?);
+    /// Appends the frame as the client gets it, on one line; nothing when it is no object.
+    pub(super) fn write(&self, frame: &str, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        let mut json = serde_json::Deserializer::from_str(frame);
+        let written = Rewriting { own: &self.own, out }.deserialize(&mut json).is_ok();
+        if !written {
+            out.truncate(before);
         }
-        serde_json::to_string(&fields).ok()
+        written
     }
 }
 
+/// Reads an object and writes it with other values in some of its fields.
+struct Rewriting<'a> {
+    own: &'a [(&'static str, String)],
+    out: &'a mut Vec<u8>,
+}
+
+impl<'de> DeserializeSeed<'de> for Rewriting<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rewriting<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+        let Self { own, out } = self;
+        let mut said = [false; 2];
+        out.push(b'{');
+        let begin = out.len();
+        let mut field = |name: &str, value: &str| {
+            if out.len() > begin {
+                out.push(b',');
+            }
+            serde_json::to_writer(&mut *out, name).map_err(A::Error::custom)?;
+            out.push(b':');
+            put_on_one_line(out, value);
+            Ok(())
+        };
+        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+            match own.iter().zip(&mut said).find(|((own, _), _)| *own == name) {
+                Some(((own, ours), said)) => {
+                    *said = true;
+                    field(own, ours)?;
+                }
+                None => field(&name, value.get())?,
+            }
+        }
+        for ((own, ours), _) in own.iter().zip(said).filter(|(_, said)| !said) {
+            field(own, ours)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// A frame that came in several lines has its breaks between its words, where a space is as good.
+fn put_on_one_line(out: &mut Vec<u8>, json: &str) {
+    let mut rest = json.as_bytes();
+    while let Some(place) = memchr2(b'\n', b'\r', rest) {
+        let (line, after) = rest.split_at(place);
+        out.extend_from_slice(line);
+        out.push(b' ');
+        rest = after.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+}
+
 /// The provider's own model.
-pub(super) fn model(frame: &RawValue) -> Option<String> {
+pub(super) fn model(frame: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,
     }
-    serde_json::from_str::<Named>(frame.get()).ok()?.model
+    serde_json::from_str::<Named>(frame).ok()?.model
 }
 
 /// Whether a step says that another call has begun: what came before it is of one that failed.
@@ -48,23 +123,31 @@ pub(super) fn is_another_call(step: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
+    fn rewritten(frames: &Frames, frame: &str) -> Option<String> {
+        let mut out = b"before".to_vec();
+        let written = frames.write(frame, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(written, text.len() > "before".len());
+        written.then(|| text.strip_prefix("before").unwrap().to_owned())
     }
 
     #[test]
     fn every_other_field_stays_as_it_came() {
         let turn = TurnId::new();
         let frames = Frames::new(turn, &"support".parse().unwrap());
-        let given = raw(
-            r#"{"id":"x","n":1.50,"model":"gpt-4o","choices":[{"delta":{"x_new":1e400}}],"big":123456789012345678901234567890}"#,
-        );
+        let given = r#"{"id":"x","n":1.50,"model":"gpt-4o","choices":[{"delta":{"x_new":1e400}}],"big":123456789012345678901234567890}"#;
         let expected = format!(
             r#"{{"id":"chatcmpl-{}","n":1.50,"model":"support","choices":[{{"delta":{{"x_new":1e400}}}}],"big":123456789012345678901234567890}}"#,
             turn.uuid().simple()
         );
-        assert_eq!(frames.rewritten(&given), Some(expected));
-        assert_eq!(model(&given).as_deref(), Some("gpt-4o"));
-        assert_eq!(frames.rewritten(&raw("[1]")), None);
+        assert_eq!(rewritten(&frames, given), Some(expected));
+        assert_eq!(model(given).as_deref(), Some("gpt-4o"));
+        let id = turn.uuid().simple();
+        assert_eq!(
+            rewritten(&frames, "{ \"a\\n\": [1,\r\n 2] }"),
+            Some(format!(r#"{{"a\n":[1,   2],"id":"chatcmpl-{id}","model":"support"}}"#))
+        );
+        assert_eq!(rewritten(&frames, "{}"), Some(format!(r#"{{"id":"chatcmpl-{id}","model":"support"}}"#)));
+        assert_eq!(rewritten(&frames, "[1]"), None);
     }
 }

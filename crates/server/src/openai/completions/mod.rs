@@ -42,8 +42,7 @@ pub(super) async fn create(
     Body { value, idempotency }: Body<Box<RawValue>>,
 ) -> Result<Response, ApiError> {
     let wanted: Wanted = body::parse(value.get())?;
-    let fields: parameters::Fields = body::parse(value.get())?;
-    let parameters = parameters::of(&fields, OWN);
+    let parameters = parameters::of_body(&value, OWN);
     let view = models::asked(&app, &who, wanted.model())?;
     if !view.passes_through
         && let Some(field) = parameters.needs.first()
@@ -107,7 +106,10 @@ async fn whole(app: &App, who: &Who, mut reader: Reader, asked: Asked) -> Result
     }
     // A frame of a call that failed is not the answer.
     let own = last.filter(|frame| frame.call == calls);
-    let own = own.and_then(|frame| Frames::new(turn.id, &turn.assistant).rewritten(&frame.json));
+    let own = own.and_then(|frame| {
+        let mut json = Vec::with_capacity(frame.json.len() + 64);
+        Frames::new(turn.id, &turn.assistant).write(&frame.json, &mut json).then_some(json)
+    });
     let mut response = match own {
         Some(json) => answer::json(json),
         None => axum::Json(answer::Completion::of(&turn)).into_response(),

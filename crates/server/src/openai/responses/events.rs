@@ -247,11 +247,6 @@ fn of_part<'a>(item_id: &'a str, text: &str) -> OfPart<'a> {
 }
 
 impl Script for Events {
-    /// The failed response is an event of this API, and its clients look for it.
-    fn is_cut(&self) -> bool {
-        false
-    }
-
     fn take(&mut self, seen: Seen<'_>) {
         let Seen::Event(seq, event) = seen else { return };
         if self.end.is_some() {

@@ -1,0 +1,152 @@
+//! The body of an answer, read from its socket as it is read here.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::chunked::Chunked;
+use super::exchange::Exchange;
+use super::head::Framing;
+use super::pool::Pool;
+use super::short;
+use crate::Failure;
+
+/// A body. All that has arrived is one piece.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// None once nothing more is read.
+    exchange: Option<Exchange>,
+    coding: Coding,
+    pool: Arc<Pool>,
+    keep_alive: bool,
+}
+
+#[derive(Debug)]
+enum Coding {
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked(Chunked),
+    Close,
+}
+
+/// What reading came to.
+enum Come {
+    /// Bytes were taken off the coding, or the end was.
+    More(Vec<u8>),
+    /// The connection has ended.
+    End,
+    /// What came is not coded as it says.
+    Malformed,
+}
+
+impl Body {
+    pub(super) fn new(exchange: Exchange, framing: Framing, pool: Arc<Pool>, keep_alive: bool) -> Self {
+        let coding = match framing {
+            Framing::None => Coding::Length(0),
+            Framing::Length(length) => Coding::Length(length),
+            Framing::Chunked => Coding::Chunked(Chunked::new()),
+            Framing::Close => Coding::Close,
+        };
+        let mut body = Self { exchange: Some(exchange), coding, pool, keep_alive };
+        body.end_if_done();
+        body
+    }
+
+    /// Gives the connection back once the body has ended where it should.
+    fn end_if_done(&mut self) {
+        let done = match &self.coding {
+            Coding::Length(left) => *left == 0,
+            Coding::Chunked(chunked) => chunked.is_done(),
+            Coding::Close => false,
+        };
+        if done
+            && let Some(connection) =
+                self.exchange.take().filter(|_| self.keep_alive).and_then(Exchange::finish)
+        {
+            self.pool.put(connection);
+        }
+    }
+
+    fn come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Come>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(Ok(Come::End)) };
+        let coding = &mut self.coding;
+        if !exchange.pending.is_empty() {
+            // It came with the head.
+            let pending = std::mem::take(&mut exchange.pending);
+            let come = coding.take(&pending, &mut exchange.pending);
+            return Poll::Ready(Ok(come));
+        }
+        exchange.send(context);
+        let mut come = Come::End;
+        let count = ready!(exchange.read(context, |pending, bytes| come = coding.take(bytes, pending)))?;
+        Poll::Ready(Ok(if count == 0 { Come::End } else { come }))
+    }
+
+    /// The body ends here, and should not.
+    fn broken(&mut self, cause: &dyn std::fmt::Display, failure: Failure) -> Failure {
+        self.exchange = None;
+        tracing::debug!(%failure, %cause, "the body broke");
+        failure
+    }
+}
+
+impl Coding {
+    /// Takes the coding off; what stands behind the end is left over.
+    fn take(&mut self, bytes: &[u8], left_over: &mut Vec<u8>) -> Come {
+        let mut data = Vec::new();
+        let read = match self {
+            Self::Length(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                data.extend_from_slice(bytes.get(..count).unwrap_or_default());
+                *left -= count as u64;
+                count
+            }
+            Self::Chunked(chunked) => {
+                data.reserve(bytes.len());
+                match chunked.read(bytes, &mut data) {
+                    Ok(read) => read,
+                    Err(_) => return Come::Malformed,
+                }
+            }
+            Self::Close => {
+                data.extend_from_slice(bytes);
+                bytes.len()
+            }
+        };
+        left_over.extend_from_slice(bytes.get(read..).unwrap_or_default());
+        Come::More(data)
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.exchange.is_none() {
+                return Poll::Ready(None);
+            }
+            let failure = match ready!(self.come(context)) {
+                Ok(Come::More(data)) => {
+                    self.end_if_done();
+                    if data.is_empty() {
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(data.into())));
+                }
+                Ok(Come::End) if matches!(self.coding, Coding::Close) => {
+                    self.exchange = None;
+                    return Poll::Ready(None);
+                }
+                Ok(Come::End) => self.broken(&short(), Failure::Broken),
+                Ok(Come::Malformed) => self.broken(&"no chunk", Failure::Unreadable),
+                Err(error) => self.broken(&error, Failure::Broken),
+            };
+            return Poll::Ready(Some(Err(failure)));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Heads: of a request, written; of an answer, read.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::Failure;
+use crate::client::AGENT;
+
+/// How many headers an answer may have.
+const HEADERS_MAX: usize = 100;
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: Framing,
+    /// Whether the connection can be used again after the body.
+    pub(super) keep_alive: bool,
+}
+
+/// How the end of a body is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is no body.
+    None,
+    /// So many bytes.
+    Length(u64),
+    Chunked,
+    /// It ends with the connection.
+    Close,
+}
+
+/// Writes a request's head.
+pub(super) fn encode(parts: &Parts, body: &Bytes) -> Result<Bytes, Failure> {
+    let authority = parts.uri.authority().ok_or(Failure::Unreachable)?;
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut head = Vec::with_capacity(512);
+    // Writing to a vector cannot fail.
+    let _ = write!(head, "{} {path} HTTP/1.1\r\n", parts.method);
+    let mut put = |name: &HeaderName, value: &[u8]| {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    let given = |name: &HeaderName| parts.headers.contains_key(name);
+    if !given(&HOST) {
+        let port = authority.port_u16().filter(|port| *port != 80);
+        match port {
+            Some(_) => put(&HOST, authority.as_str().as_bytes()),
+            None => put(&HOST, authority.host().as_bytes()),
+        }
+    }
+    for (name, value) in [(USER_AGENT, AGENT), (ACCEPT, "*/*"), (ACCEPT_ENCODING, "gzip")] {
+        if !given(&name) {
+            put(&name, value.as_bytes());
+        }
+    }
+    // Ours to say, whatever else is configured.
+    for (name, value) in parts.headers.iter().filter(|(name, _)| !framing(name)) {
+        put(name, value.as_bytes());
+    }
+    if !body.is_empty() || matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        put(&CONTENT_LENGTH, body.len().to_string().as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    Ok(head.into())
+}
+
+fn framing(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == CONNECTION
+}
+
+/// Reads an answer's head: it and its length in bytes; none while it is not whole. The heads of interim answers (1xx) are skipped by
+/// whoever reads.
+///
+/// # Errors
+/// It is none: what about it is wrong.
+pub(super) fn decode(bytes: &[u8], without_body: bool) -> Result<Option<(Head, usize)>, &'static str> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let length = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err("no head of an answer"),
+    };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("no status")?;
+    let mut map = HeaderMap::with_capacity(response.headers.len());
+    for header in &*response.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| "a header's name")?;
+        let value = HeaderValue::from_bytes(header.value).map_err(|_| "a header's value")?;
+        map.append(name, value);
+    }
+    let is_new = response.version == Some(1);
+    let framing = if without_body || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
+        Framing::None
+    } else {
+        body_framing(&map, is_new)?
+    };
+    let said = |word: &str| {
+        let words = map.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        words.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+    };
+    let keep_alive = framing != Framing::Close && if is_new { !said("close") } else { said("keep-alive") };
+    Ok(Some((Head { status, headers: map, framing, keep_alive }, length)))
+}
+
+fn body_framing(headers: &HeaderMap, is_new: bool) -> Result<Framing, &'static str> {
+    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        if !is_new {
+            return Err("an encoding that its version does not have");
+        }
+        let last = last.to_str().map_err(|_| "the encoding")?.rsplit(',').next().unwrap_or_default();
+        let chunked = last.trim().eq_ignore_ascii_case("chunked");
+        return Ok(if chunked { Framing::Chunked } else { Framing::Close });
+    }
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        // Some servers and proxies say it twice, also in one line.
+        for word in value.to_str().map_err(|_| "the length")?.split(',').map(str::trim) {
+            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+            let one: u64 = word.parse().ok().filter(|_| digits).ok_or("the length")?;
+            if length.is_some_and(|other| other != one) {
+                return Err("two lengths");
+            }
+            length = Some(one);
+        }
+    }
+    Ok(length.map_or(Framing::Close, Framing::Length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing_of(head: &str) -> Result<(Framing, bool), &'static str> {
+        decode(head.as_bytes(), false).map(|read| {
+            let (head, _) = read.unwrap();
+            (head.framing, head.keep_alive)
+        })
+    }
+
+    #[test]
+    fn an_answer_says_where_it_ends() {
+        let read = |fields: &str| framing_of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        assert_eq!(read("content-length: 5\r\n"), Ok((Framing::Length(5), true)));
+        assert_eq!(read("content-length: 5, 5\r\nContent-Length: 5\r\n"), Ok((Framing::Length(5), true)));
+        assert_eq!(
+            read("transfer-encoding: gzip, Chunked\r\ncontent-length: 5\r\n"),
+            Ok((Framing::Chunked, true))
+        );
+        assert_eq!(read("transfer-encoding: gzip\r\n"), Ok((Framing::Close, false)));
+        assert_eq!(read("connection: x, Close\r\ncontent-length: 0\r\n"), Ok((Framing::Length(0), false)));
+        assert_eq!(read(""), Ok((Framing::Close, false)));
+        for wrong in
+            ["content-length: +5\r\n", "content-length: 5\r\ncontent-length: 6\r\n", "content-length:\r\n"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(framing_of("HTTP/1.1 204 No Content\r\n\r\n"), Ok((Framing::None, true)));
+        assert_eq!(
+            framing_of("HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\n\r\n"),
+            Ok((Framing::Length(5), true))
+        );
+        assert_eq!(
+            framing_of("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n"),
+            Ok((Framing::Length(5), false))
+        );
+        assert!(framing_of("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole() {
+        let head = b"HTTP/1.1 200 OK\r\nx-a: 1\r\n\r\nrest";
+        for cut in 0..head.len() - 4 {
+            assert!(decode(&head[..cut], false).unwrap().is_none(), "{cut}");
+        }
+        let (read, length) = decode(head, false).unwrap().unwrap();
+        assert_eq!((read.headers["x-a"].as_bytes(), length), (&b"1"[..], head.len() - 4));
+        assert!(decode(b"SSH-2.0-OpenSSH_9.6\r\n", false).is_err());
+    }
+}
