@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use chat::{
     Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, KeyId,
-    LedgerRow, MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role,
-    StoreError, StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget,
-    UserId, WhenBusy,
+    MessageId, MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError,
+    StoredThread, ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -122,27 +121,11 @@ impl Guard {
             Ok(done) => Some(done),
             Err(_) => {
                 let Self { inner, running, key } = self;
-                let row = first_row(&running.snapshot(), running, *key);
+                let row = settle::first_row(&running.snapshot(), running, *key);
                 Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
                 None
             }
         }
-    }
-}
-
-/// The call that a turn begins with, of which nothing else is known.
-fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
-    LedgerRow {
-        turn_id: turn.id,
-        number: 0,
-        tenant: running.tenant.clone(),
-        key,
-        assistant: turn.assistant.clone(),
-        provider: turn.provider.clone(),
-        at: turn.created_at,
-        outcome: LedgerRow::INTERRUPTED.to_owned(),
-        answered: false,
-        usage: None,
     }
 }
 

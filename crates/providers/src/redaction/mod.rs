@@ -3,6 +3,7 @@
 //! Text is held back while its end may be the beginning of the key, and no longer: for other text that is a look at a few bytes.
 //! A frame for the OpenAI dialect goes with its text.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(crate) struct Redaction {
 /// What is held back: a frame, the text that was made of it, or both.
 #[derive(Default)]
 struct Held {
-    frame: Option<Arc<RawValue>>,
+    frame: Option<Arc<str>>,
     text: String,
     /// The text stands in the place of all before it.
     replaces: bool,
@@ -187,7 +188,7 @@ fn beginning(text: &str, secret: &str) -> usize {
 fn touches(piece: &Piece, secret: &str) -> bool {
     match piece {
         Piece::Text(text) | Piece::Replace(text) => text.contains(secret) || beginning(text, secret) > 0,
-        Piece::Extension(frame) => frame.get().contains(in_json(secret).as_str()),
+        Piece::Extension(frame) => frame.contains(&*in_json(secret)),
         Piece::Model(text) => text.contains(secret),
         Piece::Sources(sources) => sources.iter().flat_map(words_of).any(|text| text.contains(secret)),
         Piece::ToolCall(Part::ToolCall { id, name, arguments }) => {
@@ -250,20 +251,23 @@ fn blot_value(value: &mut Value, secret: &str) {
 }
 
 /// The key as it stands within a string of JSON.
-fn in_json(secret: &str) -> String {
+fn in_json(secret: &str) -> Cow<'_, str> {
+    if !secret.contains(['"', '\\']) {
+        return Cow::Borrowed(secret);
+    }
     let quoted = Value::from(secret).to_string();
-    quoted.trim_matches('"').to_owned()
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    Cow::Owned(inner.unwrap_or_default().to_owned())
 }
 
-fn blot_frame(frame: Arc<RawValue>, secret: &str) -> Arc<RawValue> {
-    let blotted = blot(frame.get(), &in_json(secret));
-    blotted.and_then(|json| RawValue::from_string(json).ok()).map_or(frame, Arc::from)
+fn blot_frame(frame: Arc<str>, secret: &str) -> Arc<str> {
+    blot(&frame, &in_json(secret)).map_or(frame, Arc::from)
 }
 
 /// A chunk of the dialect with another text; none when it is no chunk that has a text.
-fn saying(frame: &RawValue, text: &str) -> Option<Arc<RawValue>> {
+fn saying(frame: &str, text: &str) -> Option<Arc<str>> {
     type Fields = IndexMap<String, Box<RawValue>>;
-    let mut fields: Fields = serde_json::from_str(frame.get()).ok()?;
+    let mut fields: Fields = serde_json::from_str(frame).ok()?;
     let mut choices: Vec<Fields> = serde_json::from_str(fields.get("choices")?.get()).ok()?;
     let is_first = |choice: &&mut Fields| choice.get("index").is_none_or(|index| index.get() == "0");
     let choice = choices.iter_mut().find(is_first)?;
@@ -273,7 +277,7 @@ fn saying(frame: &RawValue, text: &str) -> Option<Arc<RawValue>> {
     delta.insert(name.to_owned(), to_raw_value(text).ok()?);
     choice.insert("delta".to_owned(), to_raw_value(&delta).ok()?);
     fields.insert("choices".to_owned(), to_raw_value(&choices).ok()?);
-    to_raw_value(&fields).ok().map(Arc::from)
+    serde_json::to_string(&fields).ok().map(Arc::from)
 }
 
 #[cfg(test)]
