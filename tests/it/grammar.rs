@@ -1,6 +1,8 @@
 //! The laws of a provider's stream of pieces, tried on every cassette: however the bytes come, the same is made of them; however early
 //! they break off, there is exactly one end, and it is not a good one unless the provider had said that the reply is whole.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use chat::{FinishReason, Piece, ProviderError};
 
@@ -48,34 +50,56 @@ async fn play(cassette: &Cassette, canned: &Canned, pieces: Vec<Bytes>, clean: b
     read(&cassette.play(vec![canned]).await.outcome)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reply_is_the_same_however_its_bytes_come() {
-    for (cassette, canned, body) in answers() {
-        let whole = play(&cassette, &canned, vec![body.clone()], canned.clean).await;
+/// Tries each of these on every answer, the answers shared out over the machine's processors: they have nothing to do with each other.
+fn on_every_answer(law: impl AsyncFn(&Cassette, &Canned, &Bytes) + Sync) {
+    let all: Vec<_> = answers().collect();
+    assert!(all.len() > 50, "there are cassettes");
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .start_paused(true)
+                    .build()
+                    .unwrap();
+                while let Some((cassette, canned, body)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    runtime.block_on(law(cassette, canned, body));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_reply_is_the_same_however_its_bytes_come() {
+    on_every_answer(async |cassette: &Cassette, canned: &Canned, body: &Bytes| {
+        let whole = play(cassette, canned, vec![body.clone()], canned.clean).await;
         for cut in 1..body.len() {
             let pieces = vec![body.slice(..cut), body.slice(cut..)];
-            let read = play(&cassette, &canned, pieces, canned.clean).await;
+            let read = play(cassette, canned, pieces, canned.clean).await;
             assert_eq!(read, whole, "{}, cut at {cut}", cassette.folder.display());
         }
         let bytes = (0..body.len()).map(|at| body.slice(at..=at)).collect();
-        let read = play(&cassette, &canned, bytes, canned.clean).await;
+        let read = play(cassette, canned, bytes, canned.clean).await;
         assert_eq!(read, whole, "{}, byte by byte", cassette.folder.display());
-    }
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reply_that_breaks_off_has_one_end_and_no_good_one() {
-    for (cassette, canned, body) in answers() {
-        let whole = play(&cassette, &canned, vec![body.clone()], true).await;
+#[test]
+fn a_reply_that_breaks_off_has_one_end_and_no_good_one() {
+    on_every_answer(async |cassette: &Cassette, canned: &Canned, body: &Bytes| {
+        let whole = play(cassette, canned, vec![body.clone()], true).await;
         for cut in 0..=body.len() {
-            let read = play(&cassette, &canned, vec![body.slice(..cut)], false).await;
+            let read = play(cassette, canned, vec![body.slice(..cut)], false).await;
             if read.end.is_ok() {
                 // Only when the sign of the whole had come, and then with all that there is.
                 assert_eq!(read, whole, "{}, broken at {cut}", cassette.folder.display());
             }
         }
         // At the very beginning nothing can have been said.
-        let read = play(&cassette, &canned, vec![], false).await;
+        let read = play(cassette, canned, vec![], false).await;
         assert_eq!(read.end, Err(chat::Failure::Broken), "{}", cassette.folder.display());
-    }
+    });
 }

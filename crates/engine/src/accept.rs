@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Acceptance, Accepted, AssistantName, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId,
-    MessageStatus, NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread,
-    ThreadUpdate, Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
+    Acceptance, Accepted, Caller, Content, Conversation, ErrorCode, HistoryMessage, MessageId, MessageStatus,
+    NewConversation, NewMessage, NewTurn, Offer, Permission, Role, StoreError, StoredThread, ThreadUpdate,
+    Timestamp, Turn, TurnError, TurnId, TurnStatus, TurnTarget, UserId, WhenBusy,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::observe::{TurnWatch, log_content};
 use crate::question::{Question, told};
 use crate::record::Recorder;
+use crate::refused::{lacks, no_assistant, not_allowed};
 use crate::registry::Reservation;
 use crate::running::{Left, Reader, Running, Stop, Whose};
 use crate::thread::AskedThread;
@@ -188,26 +189,6 @@ fn shown(inner: &Arc<Inner>, caller: &Caller, running: &Arc<Running>) -> Result<
         return Err(StoreError::NoTurn.into());
     }
     Ok(reader(inner, running, 0, true))
-}
-
-pub(crate) fn no_assistant(name: &AssistantName) -> Refused {
-    Refused::new(
-        ErrorCode::AssistantNotFound,
-        format!("there is no assistant `{name}`: GET /v1/assistants lists them"),
-    )
-    .about("assistant")
-}
-
-pub(crate) fn not_allowed(name: &AssistantName) -> Refused {
-    Refused::new(ErrorCode::AssistantNotAllowed, format!("this key may not use the assistant `{name}`"))
-        .about("assistant")
-}
-
-pub(crate) fn lacks(permission: Permission) -> Refused {
-    Refused::new(
-        ErrorCode::NotPermitted,
-        format!("this needs a key with `may = [\"{}\"]`", permission.as_str()),
-    )
 }
 
 async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused> {

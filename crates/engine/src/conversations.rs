@@ -9,9 +9,10 @@ use chat::{
 };
 use std::sync::Arc;
 
-use crate::accept::{lacks, no_assistant, not_allowed, of_user};
+use crate::accept::of_user;
 use crate::catalog::Assistant;
 use crate::describe::describe;
+use crate::refused::{lacks, no_assistant, not_allowed};
 use crate::running::Stop;
 use crate::thread;
 use crate::{Engine, NewConversationAsk, PutMessage, Refused, follow};

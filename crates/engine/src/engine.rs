@@ -184,7 +184,7 @@ impl Engine {
         let known = catalog.assistant(name).filter(|assistant| caller.assistants.allows(&assistant.name));
         known
             .map(|assistant| AssistantView::from(assistant.as_ref()))
-            .ok_or_else(|| accept::no_assistant(name))
+            .ok_or_else(|| crate::refused::no_assistant(name))
     }
 
     /// All providers, for admins.

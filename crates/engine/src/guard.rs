@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use chat::{KeyId, LedgerRow, Turn};
+use chat::KeyId;
 use futures_util::FutureExt;
 
 use crate::engine::Inner;
@@ -24,26 +24,10 @@ impl Guard {
             Ok(done) => Some(done),
             Err(_) => {
                 let Self { inner, running, key } = self;
-                let row = first_row(&running.snapshot(), running, *key);
+                let row = settle::first_row(&running.snapshot(), running, *key);
                 Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
                 None
             }
         }
-    }
-}
-
-/// The call that a turn begins with, of which nothing else is known.
-fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
-    LedgerRow {
-        turn_id: turn.id,
-        number: 0,
-        tenant: running.tenant.clone(),
-        key,
-        assistant: turn.assistant.clone(),
-        provider: turn.provider.clone(),
-        at: turn.created_at,
-        outcome: LedgerRow::INTERRUPTED.to_owned(),
-        answered: false,
-        usage: None,
     }
 }

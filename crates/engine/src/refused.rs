@@ -1,6 +1,6 @@
 //! Why the engine did not do what it was asked.
 
-use chat::{ErrorCode, StoreError, TurnError, TurnId};
+use chat::{AssistantName, ErrorCode, Permission, StoreError, TurnError, TurnId};
 
 /// A refusal: the error that the caller is to see, in the contract's words. Statuses are the server's to choose.
 #[derive(Debug, thiserror::Error)]
@@ -83,4 +83,24 @@ impl From<StoreError> for Refused {
         );
         Self { cause: if worth_a_log { Some(Box::new(error)) } else { None }, ..refused }
     }
+}
+
+pub(crate) fn no_assistant(name: &AssistantName) -> Refused {
+    Refused::new(
+        ErrorCode::AssistantNotFound,
+        format!("there is no assistant `{name}`: GET /v1/assistants lists them"),
+    )
+    .about("assistant")
+}
+
+pub(crate) fn not_allowed(name: &AssistantName) -> Refused {
+    Refused::new(ErrorCode::AssistantNotAllowed, format!("this key may not use the assistant `{name}`"))
+        .about("assistant")
+}
+
+pub(crate) fn lacks(permission: Permission) -> Refused {
+    Refused::new(
+        ErrorCode::NotPermitted,
+        format!("this needs a key with `may = [\"{}\"]`", permission.as_str()),
+    )
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    ErrorCode, EventLog, LedgerRow, Peer, StoreError, TenantId, ThreadUpdate, Timestamp, Turn, TurnEnd,
-    TurnError, TurnId, TurnMessage, TurnStatus, Unsettled,
+    ErrorCode, EventLog, KeyId, LedgerRow, Peer, StoreError, TenantId, ThreadUpdate, Timestamp, Turn,
+    TurnEnd, TurnError, TurnId, TurnMessage, TurnStatus, Unsettled,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -55,6 +55,22 @@ pub(crate) async fn sweep(inner: &Inner, lapsed: Vec<Peer>, all: bool) -> Result
     let all = stream::iter(left).map(|(tenant, id)| settle_one(inner, tenant, id));
     let settled: Vec<bool> = all.buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(settled.into_iter().filter(|settled| *settled).count())
+}
+
+/// The call that a turn begins with, of which nothing else is known.
+pub(crate) fn first_row(turn: &Turn, running: &Running, key: KeyId) -> LedgerRow {
+    LedgerRow {
+        turn_id: turn.id,
+        number: 0,
+        tenant: running.tenant.clone(),
+        key,
+        assistant: turn.assistant.clone(),
+        provider: turn.provider.clone(),
+        at: turn.created_at,
+        outcome: LedgerRow::INTERRUPTED.to_owned(),
+        answered: false,
+        usage: None,
+    }
 }
 
 /// Ends a turn whose task has panicked where it could not end it itself. A turn that is kept is settled as if its process had gone;

@@ -7,8 +7,8 @@ use chat::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::accept::lacks;
 use crate::conversations::upstream_refused;
+use crate::refused::lacks;
 use crate::{Engine, Refused};
 
 /// A conversation as the provider itself lists it.

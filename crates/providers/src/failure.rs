@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use upstream::Verdict;
 
 use crate::blotter::Blotter;
+use crate::redaction::Redaction;
 
 /// Codes with which providers refuse the content itself: asking elsewhere would be going round a policy.
 const FILTERED: &[&str] = &["content_filter", "content_policy_violation"];
@@ -112,6 +113,16 @@ impl Judge {
         error.message = words.message.and_then(|message| self.blotter.blot(&message));
         error.request_id = words.request_id.and_then(|id| self.blotter.blot(&id));
         error
+    }
+
+    /// Watches a reply for the provider's own key.
+    pub(crate) fn redaction(&self) -> Redaction {
+        self.blotter.redaction()
+    }
+
+    /// A whole body without the provider's own key.
+    pub(crate) fn body(&self, body: bytes::Bytes) -> bytes::Bytes {
+        self.blotter.body(body)
     }
 
     /// A provider's words as they may be passed on; none when nothing is left of them.
@@ -278,7 +289,7 @@ mod tests {
             let text = String::from_utf8_lossy(body).into_owned();
             Words { codes: vec![text.clone()], message: Some(text), ..Words::default() }
         }
-        Judge::new(Blotter::new(&["sk-1".into()], []), RefusalCodes(vec!["our_policy".to_owned()]), read)
+        Judge::new(Blotter::new(&["sk-1".into()], None), RefusalCodes(vec!["our_policy".to_owned()]), read)
     }
 
     fn refused(status: u16, body: &'static str) -> ProviderError {

@@ -31,6 +31,7 @@ mod loose;
 mod mygptassistants;
 mod openai;
 mod quote;
+mod redaction;
 mod section;
 mod shape;
 mod text_mode;

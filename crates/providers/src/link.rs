@@ -132,7 +132,7 @@ impl Link {
             self.failed(error)
         })?;
         self.health.well();
-        Ok(whole)
+        Ok(self.judge.body(whole))
     }
 
     /// Remembers an error for admins, and gives it back.

@@ -154,7 +154,8 @@ async fn clocks_that_the_engine_keeps() {
     assert_eq!(turn.error.as_ref().unwrap().code, ErrorCode::FirstTextTimeout);
     // With text there, that clock no longer runs; the one for all does.
     options.clocks.first_text = Duration::from_secs(600);
-    options.clocks.total = Duration::from_millis(50);
+    // Long enough for a loaded machine to get to the text.
+    options.clocks.total = Duration::from_secs(2);
     let kit = Kit::with(options, three()).await;
     kit.a().plays(vec![Act::Give(Piece::Text("x".into())), Act::Hang]);
     let turn = kit.say("hi", None).await;

@@ -86,7 +86,7 @@ impl Row {
 }
 
 /// A clock that runs out: long enough for a loaded machine to get to the fault, which never ends by itself.
-const SHORT: Duration = Duration::from_millis(25);
+const SHORT: Duration = Duration::from_millis(150);
 
 fn first_text() -> Way {
     Way { first_text: SHORT, ..Way::default() }

@@ -18,19 +18,19 @@ fn unstored() -> Value {
 
 #[tokio::test]
 async fn a_burst_is_let_through_and_then_no_more() {
-    // One more in ten seconds: none comes while these are asked.
-    let gateway = limited(json!({"requests_per_minute": 6, "burst": 3}));
+    // One more in a minute: none comes while these are asked.
+    let gateway = limited(json!({"requests_per_minute": 1, "burst": 3}));
     for remaining in [2, 1, 0] {
         let answer = gateway.get("/v1/assistants").await;
         assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=6;w=60"));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=1;w=60"));
         let state = answer.header("ratelimit").unwrap();
         assert!(state.starts_with(&format!("\"requests\";r={remaining};t=")), "{state}");
     }
     let refused = gateway.get("/v1/assistants").await;
     assert_eq!(refused.code(), (429, "key_rate_limit".into()));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=10).contains(&wait), "{wait}");
+    assert!((1..=60).contains(&wait), "{wait}");
     assert!(refused.header("ratelimit").unwrap().starts_with("\"requests\";r=0;t="));
     assert_eq!(gateway.get("/livez").await.status, 200);
 }

@@ -131,6 +131,54 @@ async fn no_secret_and_no_text_in_any_sink() {
     }
 }
 
+#[tokio::test]
+async fn no_key_in_a_reply_whose_provider_talks_of_it() {
+    let echo = Echo::start().await;
+    let config = [echo.provider("first"), assistant("leaky", "first", "leaky", "")].concat();
+    let gateway = Served::start(&config).await;
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let mut conversation = String::new();
+    for stream in [false, true] {
+        let said = if stream {
+            "You sent Bearer [secret], as I said: Bearer [secret]s"
+        } else {
+            "You sent Bearer [secret], as I sa"
+        };
+        let native =
+            gateway.post("/v1/chat", &json!({"assistant": "leaky", "message": "hi", "stream": stream})).await;
+        Sink::of("a native answer", native.text.as_str()).lacks(&[API_KEY]);
+        let last = native.text.lines().rfind(|line| line.contains("\"message\"")).unwrap();
+        let last: serde_json::Value =
+            serde_json::from_str(last.strip_prefix("data: ").unwrap_or(last)).unwrap();
+        let turn = if stream { &last["turn"] } else { &last };
+        assert_eq!((&turn["status"], &turn["message"]["text"]), (&json!("completed"), &json!(said)));
+        turn["conversation_id"].as_str().unwrap().clone_into(&mut conversation);
+
+        // Passed through, frame by frame.
+        let body = json!({"model": "leaky", "messages": messages, "stream": stream});
+        let passed = gateway.post("/v1/chat/completions", &body).await;
+        Sink::of("frames", passed.text.as_str()).lacks(&[API_KEY]);
+        assert!(passed.text.contains("\"x_key\":\"Bearer [secret]\""), "{}", passed.text);
+        let frames = passed.text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let text: String = frames
+            .filter_map(|frame| serde_json::from_str::<serde_json::Value>(frame).ok())
+            .filter_map(|frame| frame["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+            .collect();
+        let whole = || passed.text.contains(&format!("\"content\":\"{said}\""));
+        assert!(if stream { text == said } else { whole() }, "{}", passed.text);
+    }
+    let kept = format!("{}/v1/conversations/{conversation}/messages", gateway.url);
+    let kept = send(client().get(kept).bearer_auth(KEY)).await;
+    assert!(kept.text.contains("Bearer [secret], as"), "{}", kept.text);
+    let (_, log, folder) = gateway.stop().await;
+    Sink::of("the log", log).lacks(&[API_KEY]);
+    for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        if entry.file_name().into_string().unwrap().starts_with("store.db") {
+            Sink::of("the store", std::fs::read(entry.path()).unwrap()).lacks(&[API_KEY]);
+        }
+    }
+}
+
 /// The process's environment is none of a test's.
 struct Nothing;
 

@@ -53,7 +53,7 @@ impl Echo {
     }
 }
 
-/// An assistant's table: what its model is called is what happens, `status-N` or `fine`.
+/// An assistant's table: what its model is called is what happens, `status-N`, `leaky` (its own key is all it talks of) or `fine`.
 pub fn assistant(name: &str, provider: &str, model: &str, fallback: &str) -> String {
     format!(
         "[assistants.{name}]\nprovider = \"{provider}\"\nupstream_id = \"{model}\"\nfallback = [{fallback}]\n"
@@ -71,6 +71,9 @@ async fn answer(State(seen): State<Seen>, headers: HeaderMap, body: Bytes) -> Re
         let status = StatusCode::from_bytes(status.as_bytes()).unwrap();
         return respond(status, "application/json", error.to_string());
     }
+    if asked["model"] == "leaky" {
+        return leak(asked["stream"] == true, headers["authorization"].to_str().unwrap());
+    }
     let usage = json!({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18});
     let choice = |field: &str| json!([{"index": 0, field: {"role": "assistant", "content": REPLY}, "finish_reason": "stop"}]);
     let (id, model) = ("chatcmpl-1", "fine-2026");
@@ -83,6 +86,22 @@ async fn answer(State(seen): State<Seen>, headers: HeaderMap, body: Bytes) -> Re
     }
     let whole = json!({"id": id, "object": "chat.completion", "model": model, "choices": choice("message"), "usage": usage});
     respond(StatusCode::OK, "application/json", whole.to_string())
+}
+
+/// Tells the key that it was called with: in a piece, and in pieces of three bytes.
+fn leak(stream: bool, key: &str) -> Response {
+    let text = format!("You sent {key}, as I sa");
+    let whole = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], "x_key": key});
+    if !stream {
+        return respond(StatusCode::OK, "application/json", whole.to_string());
+    }
+    let mut body = String::new();
+    for piece in text.as_bytes().chunks(3) {
+        let delta = json!({"content": std::str::from_utf8(piece).unwrap()});
+        body += &format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta}]}));
+    }
+    let last = json!({"choices": [{"index": 0, "delta": {"content": format!("id: {key}s")}, "finish_reason": "stop"}], "x_key": key});
+    respond(StatusCode::OK, "text/event-stream", format!("{body}data: {last}\n\ndata: [DONE]\n\n"))
 }
 
 fn respond(status: StatusCode, kind: &str, body: String) -> Response {

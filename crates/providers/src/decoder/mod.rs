@@ -15,6 +15,7 @@ use upstream::{Body, Response, Verdict};
 use crate::again::Again;
 use crate::failure::Judge;
 use crate::health::Health;
+use crate::redaction::Redaction;
 use crate::shape::{Item, Shape};
 
 /// How far a reply has come. The decoder's last word counts: a reply that was [`Step::Whole`] and goes on can be open again.
@@ -79,6 +80,7 @@ impl Driver {
             body: Some(response.body),
             decoder,
             seen: Seen::default(),
+            redaction: self.judge.redaction(),
             queue: first.into_iter().map(Ok).collect(),
             pieces: Vec::new(),
             step: Step::Open,
@@ -124,6 +126,7 @@ struct Run {
     shape: Shape,
     decoder: Box<dyn Decoder>,
     seen: Seen,
+    redaction: Redaction,
     queue: VecDeque<Result<Piece, ProviderError>>,
     /// Empty: what an item becomes, kept so that not every item makes room for it.
     pieces: Vec<Piece>,
@@ -257,13 +260,11 @@ impl Run {
     }
 
     fn take(&mut self, pieces: &mut Vec<Piece>, step: Result<Step, ProviderError>) {
-        for piece in pieces.drain(..) {
-            self.seen.piece(&piece);
-            // What was given so cannot be taken back, and the call is as good as answered.
-            if self.driver.again.is_some() && counts(&piece) {
-                self.driver.again = None;
-            }
-            self.queue.push_back(Ok(piece));
+        pieces.iter().for_each(|piece| self.seen.piece(piece));
+        self.redaction.take(pieces);
+        self.give(pieces.drain(..));
+        if !matches!(step, Ok(Step::Open)) {
+            self.give_rest();
         }
         match step {
             Ok(step) => {
@@ -276,9 +277,26 @@ impl Run {
         }
     }
 
+    /// Gives what was held back: it is not the beginning of anything.
+    fn give_rest(&mut self) {
+        let rest = self.redaction.flush();
+        self.give(rest.into_iter());
+    }
+
+    fn give(&mut self, pieces: impl Iterator<Item = Piece>) {
+        for piece in pieces {
+            // What was given so cannot be taken back, and the call is as good as answered.
+            if self.driver.again.is_some() && counts(&piece) {
+                self.driver.again = None;
+            }
+            self.queue.push_back(Ok(piece));
+        }
+    }
+
     /// Ends the stream: once. What goes wrong after a whole reply takes nothing from it.
     fn end(&mut self, outcome: Result<(), ProviderError>) {
         let Some(body) = self.body.take() else { return };
+        self.give_rest();
         let outcome = match outcome {
             Err(error) if self.step == Step::Open => Err(error),
             _ if self.seen.words || self.seen.tool_call => Ok(Piece::End(self.decoder.finish_reason())),
@@ -301,6 +319,7 @@ impl Run {
             if error.sources.is_empty() {
                 error.sources = std::mem::take(&mut self.seen.sources);
             }
+            self.redaction.sources(&mut error.sources);
             error
         });
         match outcome {

@@ -36,9 +36,11 @@ impl Decoder for Plain {
 /// The pieces of an answer, shown: `a, b, End`.
 async fn read(clean_end: Step, body: Vec<Result<&'static str, upstream::Failure>>, hangs: bool) -> String {
     let driver = Driver {
-        judge: Judge::new(Blotter::new(&[], []), crate::failure::RefusalCodes::default(), |_, _| {
-            Words::default()
-        }),
+        judge: Judge::new(
+            Blotter::new(&[], Some(&"sk-live-12345".into())),
+            crate::failure::RefusalCodes::default(),
+            |_, _| Words::default(),
+        ),
         health: Arc::default(),
         stream: true,
         bytes_max: 1000,
@@ -77,6 +79,16 @@ async fn a_reply_ends_once_and_only_a_whole_one_ends_well() {
     assert_eq!(read(Step::Open, vec![], false).await, "Empty Some(200)");
     assert_eq!(read(Step::Whole, vec![Ok("<html>")], false).await, "Protocol Some(200)");
     assert_eq!(read(Step::Whole, vec![Ok("{}")], false).await, "Emulated(Stream), {}, End");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_the_keys_beginning_is_given_when_nothing_follows() {
+    assert_eq!(read(Step::Open, vec![Ok("a sk-li"), Ok("sk- WHOLE")], true).await, "a , sk-li, sk-, End");
+    assert_eq!(
+        read(Step::Open, vec![Ok("sk-live"), Err(upstream::Failure::Broken)], false).await,
+        "sk-live, Broken Some(200)"
+    );
+    assert_eq!(read(Step::Whole, vec![Ok("sk-live"), Ok("-12345")], false).await, "[secret], End");
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,7 +79,7 @@ fn build(
     context: Context,
 ) -> Result<Arc<dyn Provider>, BuildError> {
     let mut config: Config = section::read(section)?;
-    let blotter = Blotter::new(&context.secrets, [config.api_key.secret()]);
+    let blotter = Blotter::new(&context.secrets, Some(config.api_key.secret()));
     let judge = Judge::new(blotter, std::mem::take(&mut config.refusal_codes), failure::read);
     let link = Link::new(upstream, &context, judge, Some(failure::classify), &["x-request-id"]);
     Ok(Arc::new(Gigachat { config, link }))

@@ -82,7 +82,7 @@ struct Gptunnel {
 
 impl Gptunnel {
     fn open(mut config: Config, upstream: Upstream, context: &Context) -> Result<Self, BuildError> {
-        let blotter = Blotter::new(&context.secrets, [config.api_key.secret()]);
+        let blotter = Blotter::new(&context.secrets, Some(config.api_key.secret()));
         let judge = Judge::new(blotter, std::mem::take(&mut config.refusal_codes), decode::words);
         let link = Link::new(upstream, context, judge, Some(decode::classify), &["x-request-id"]);
         Ok(Self { link, config })

@@ -101,7 +101,7 @@ fn build(
     if !config.conversation_path.names_conversation() {
         return Err(BuildError::at("conversation_path", "must hold `{conversationId}`"));
     }
-    let blotter = Blotter::new(&context.secrets, [config.api_key.secret()]);
+    let blotter = Blotter::new(&context.secrets, Some(config.api_key.secret()));
     let judge = Judge::new(blotter, std::mem::take(&mut config.refusal_codes), failure::read);
     let link = Link::new(upstream, &context, judge, Some(failure::classify), &["x-request-id"]);
     Ok(Arc::new(MyGptAssistants { config, link }))

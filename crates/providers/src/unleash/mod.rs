@@ -121,7 +121,7 @@ fn build(
     if config.first_index > 1 {
         return Err(BuildError::at("first_index", "must be 0 or 1"));
     }
-    let blotter = Blotter::new(&context.secrets, [config.api_key.secret()]);
+    let blotter = Blotter::new(&context.secrets, Some(config.api_key.secret()));
     let judge = Judge::new(blotter, std::mem::take(&mut config.refusal_codes), failure::read);
     // The first as the provider spells it; the second was seen in its users' code.
     let request_ids = &["requestid", "x-request-id"];

@@ -44,7 +44,7 @@ fn a_piece_is_found_in_the_customary_places() {
 #[test]
 fn more_follows_as_far_as_can_be_told() {
     fn judge() -> Judge {
-        Judge::new(crate::blotter::Blotter::new(&[], []), Default::default(), super::super::failure::read)
+        Judge::new(crate::blotter::Blotter::new(&[], None), Default::default(), super::super::failure::read)
     }
     let more = |pagination: &str, items: usize| {
         let items = vec![r#"{"id":"c"}"#; items].join(",");
