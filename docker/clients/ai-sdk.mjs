@@ -15,7 +15,7 @@ const model = switchboard("support");
 const { text } = await generateText({ model, prompt: "Hello! My name is Ada." });
 console.log(text);
 
-// When the reply breaks off, why is a part of `fullStream`, which then throws; `await ….text` rejects.
+// `textStream` just ends when the reply breaks off; the error is a part of `fullStream`.
 const messages = [
   { role: "user", content: "Hello! My name is Ada." },
   { role: "assistant", content: text },
