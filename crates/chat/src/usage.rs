@@ -18,11 +18,15 @@ pub struct Cost {
 impl Cost {
     /// Reads an amount from a JSON number's own text (`0.17685`, `1e-7`), so that no float rounds it.
     ///
-    /// `None` when it is no number or has more digits than a decimal of 28 can hold.
+    /// `None` when it is no number, has more digits than a decimal of 28 can hold, is below zero or is beyond what any call costs
+    /// (10¹²: sums of such amounts could not be kept).
     #[must_use]
     pub fn parse(amount: &str, currency: &str) -> Option<Self> {
         let amount = amount.trim();
         let decimal = amount.parse::<Decimal>().or_else(|_| Decimal::from_scientific(amount)).ok()?;
+        if decimal < Decimal::ZERO || decimal > Decimal::from(1_000_000_000_000_u64) {
+            return None;
+        }
         Some(Self { amount: decimal.normalize(), currency: currency.to_owned() })
     }
 }
@@ -79,6 +83,8 @@ mod tests {
         assert_eq!(Cost::parse("1e-7", "RUB").unwrap().amount.to_string(), "0.0000001");
         assert_eq!(Cost::parse("1.3500", "RUB").unwrap().amount.to_string(), "1.35");
         assert_eq!(Cost::parse("many", "RUB"), None);
+        assert_eq!(Cost::parse("-1000", "RUB"), None);
+        assert_eq!(Cost::parse("79228162514264337593543950335", "RUB"), None);
         let cost = Cost::parse("0", "RUB").unwrap();
         assert_eq!(serde_json::to_string(&cost).unwrap(), r#"{"amount":"0","currency":"RUB"}"#);
     }

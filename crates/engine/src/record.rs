@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{
-    Attempt, Checkpoint, Content, LedgerRow, MessageId, StoreError, TenantId, ThreadUpdate, Timestamp, Turn,
-    TurnEnd, TurnId, TurnMessage,
+    Attempt, Checkpoint, Content, ErrorCode, LedgerRow, MessageId, StoreError, TenantId, ThreadUpdate,
+    Timestamp, Turn, TurnEnd, TurnError, TurnId, TurnMessage, TurnStatus, UpstreamIds,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -289,6 +289,11 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
         match inner.store.end_turn(tenant, end.clone()).await {
             Ok(()) | Err(StoreError::NoTurn) => break,
             Err(StoreError::Fenced) => return taken_over(inner, tenant, running, turn, end).await,
+            Err(StoreError::Damaged(cause)) => {
+                error!(turn.id = %turn.id, error = %cause, "the store refuses the end of a turn: it is recorded as failed");
+                let (end, log) = reduced(running, end);
+                return record_refused(inner, tenant, running, end, log).await;
+            }
             Err(cause) => {
                 tries = tries.saturating_add(1);
                 if tries == END_TRIES_BEFORE_TELLING {
@@ -305,6 +310,65 @@ async fn record_end(inner: &Inner, tenant: &TenantId, running: &Running, turn: &
         }
     }
     tell(running, turn);
+}
+
+/// Records the end that is left of one that the store will never take. Where it does not take that either the turn ends here alone,
+/// so that nobody waits for it; what is in the store is looked at again as a turn that nobody runs.
+async fn record_refused(
+    inner: &Inner,
+    tenant: &TenantId,
+    running: &Running,
+    end: TurnEnd,
+    mut log: chat::EventLog,
+) {
+    let turn = Arc::new(end.turn.clone());
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match inner.store.end_turn(tenant, end.clone()).await {
+            Ok(()) | Err(StoreError::NoTurn) => break,
+            Err(StoreError::Unavailable(_) | StoreError::InDoubt(_)) if !inner.closed.is_cancelled() => {
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(END_PAUSE_MAX);
+            }
+            Err(cause) => {
+                error!(turn.id = %turn.id, error = %cause, "no end of a turn could be recorded: it is given up");
+                inner.membership.look_for_all();
+                break;
+            }
+        }
+    }
+    if !running.read(chat::EventLog::is_ended) {
+        // The text that readers have is taken back.
+        log.end(Arc::clone(&turn));
+        running.adopt(turn, log);
+    }
+}
+
+/// An end without anything that came from outside, in place of one that the store refuses, and its log.
+fn reduced(running: &Running, mut end: TurnEnd) -> (TurnEnd, chat::EventLog) {
+    let turn = &mut end.turn;
+    turn.status = TurnStatus::Failed;
+    turn.message = None;
+    turn.sources = Vec::new();
+    turn.attempts = Vec::new();
+    turn.upstream = UpstreamIds::default();
+    turn.usage = None;
+    turn.model = None;
+    turn.finish_reason = None;
+    turn.error =
+        Some(TurnError::new(ErrorCode::Internal, "the gateway's store could not keep the turn's end"));
+    let mut log = chat::EventLog::started(running.snapshot());
+    log.jump_above(running.read(chat::EventLog::last_seq));
+    log.say_again();
+    end.log = log.slice_ended();
+    end.log_text_is_reply = false;
+    if end.thread != ThreadUpdate::Untouched {
+        end.thread = ThreadUpdate::InDoubt;
+    }
+    for row in &mut end.ledger {
+        row.usage = None;
+    }
+    (end, log)
 }
 
 /// The turn is not this process's any more under the name that it was accepted by: the end is the one that whoever has it now has

@@ -187,7 +187,8 @@ fn end_of(unsettled: Unsettled) -> Result<TurnEnd, StoreError> {
         log_text_is_reply: false,
         thread: if queued { ThreadUpdate::Untouched } else { ThreadUpdate::InDoubt },
         ledger: in_flight,
-        free_idempotency: false,
+        // One that waited has certainly done nothing: a repeat is a new turn.
+        free_idempotency: queued,
         owner,
         turn,
     })

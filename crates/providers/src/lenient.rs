@@ -64,7 +64,8 @@ pub(crate) fn string(field: Option<&RawValue>) -> Option<String> {
     value(field)
 }
 
-/// A field's text, if it is a string with something in it, or a number: ids and codes come as both.
+/// A field's text, if it is a string with something in it, or a number: ids and codes come as both. Control characters, which no id
+/// has, are left out: not every store and log can hold them.
 pub(crate) fn word(field: Option<&RawValue>) -> Option<String> {
     word_in_place(field).map(Cow::into_owned)
 }
@@ -73,7 +74,13 @@ pub(crate) fn word(field: Option<&RawValue>) -> Option<String> {
 pub(crate) fn word_in_place(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = field?.get();
     if raw.starts_with('"') {
-        text(field).filter(|text| !text.trim().is_empty())
+        let text = text(field)?;
+        let text = if text.contains(char::is_control) {
+            Cow::Owned(text.chars().filter(|c| !c.is_control()).collect())
+        } else {
+            text
+        };
+        Some(text).filter(|text| !text.trim().is_empty())
     } else {
         raw.starts_with(|c: char| c.is_ascii_digit() || c == '-').then_some(Cow::Borrowed(raw))
     }
@@ -125,6 +132,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_word_has_no_control_characters() {
+        let read = |json: &str| word(Some(&RawValue::from_string(json.to_owned()).unwrap()));
+        assert_eq!(read(r#""a\u0000b\n""#).as_deref(), Some("ab"));
+        assert_eq!(read(r#""\u0000""#), None);
+        assert_eq!(read("12").as_deref(), Some("12"));
+    }
 
     #[test]
     fn trailing_commas_are_forgiven() {

@@ -30,9 +30,65 @@ pub(crate) struct Both {
 }
 
 /// What can be sent to both databases.
-pub(crate) trait Value<'t>: ToSql + Encode<'t, Postgres> + Type<Postgres> {}
+pub(crate) trait Value<'t>: ToSql {
+    /// What PostgreSQL is sent.
+    type Sent: Encode<'t, Postgres> + Type<Postgres>;
 
-impl<'t, T> Value<'t> for T where T: ToSql + Encode<'t, Postgres> + Type<Postgres> {}
+    /// The value as PostgreSQL takes it: its text has no U+0000. What a user or a provider writes is escaped before it comes here
+    /// ([`crate::row::kept`]); any other text, such as an upstream's id, must never be what a transaction fails by.
+    fn sent(self) -> Self::Sent;
+}
+
+macro_rules! sent_as_they_are {
+    ($($value:ty),+ $(,)?) => {
+        $(impl<'t> Value<'t> for $value {
+            type Sent = Self;
+
+            fn sent(self) -> Self {
+                self
+            }
+        })+
+    };
+}
+
+sent_as_they_are!(i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, &'t [u8]);
+
+impl<'t> Value<'t> for &'t str {
+    type Sent = Cow<'t, str>;
+
+    fn sent(self) -> Self::Sent {
+        plain(self)
+    }
+}
+
+impl<'t> Value<'t> for Option<&'t str> {
+    type Sent = Option<Cow<'t, str>>;
+
+    fn sent(self) -> Self::Sent {
+        self.map(plain)
+    }
+}
+
+impl Value<'_> for String {
+    type Sent = Self;
+
+    fn sent(self) -> Self {
+        if self.contains('\0') { plain(&self).into_owned() } else { self }
+    }
+}
+
+impl Value<'_> for Option<String> {
+    type Sent = Self;
+
+    fn sent(self) -> Self {
+        self.map(Value::sent)
+    }
+}
+
+/// Text as PostgreSQL can hold it.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { Cow::Borrowed(text) }
+}
 
 /// What can be read from both databases.
 pub(crate) trait Column: FromSql + for<'r> Decode<'r, Postgres> + Type<Postgres> {}
@@ -81,7 +137,7 @@ impl Statement<'_> {
     pub(crate) fn bind<'t, T: Value<'t>>(self, value: T) -> Self {
         match self {
             Self::Sqlite(prepared) => Self::Sqlite(prepared.bind(&value)),
-            Self::Postgres(query, conn) => Self::Postgres(query.bind(value), conn),
+            Self::Postgres(query, conn) => Self::Postgres(query.bind(value.sent()), conn),
         }
     }
 

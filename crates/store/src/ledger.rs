@@ -14,6 +14,14 @@ use crate::conn::{Both, Conn, Row};
 use crate::error::damaged;
 use crate::row::{blob, json, parsed, signed, unsigned};
 
+/// The most tokens that one call is booked with, whatever its provider says: sums must not pass what a column holds.
+const TOKENS_MAX: u64 = 1_000_000_000_000;
+
+/// A call's tokens as they are booked.
+fn booked(tokens: u64) -> i64 {
+    signed(tokens.min(TOKENS_MAX))
+}
+
 /// Writes rows that are not there yet, and adds those to the sums.
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
     for row in rows {
@@ -47,9 +55,9 @@ async fn insert(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<bool, StoreError
         .bind(row.at.millis())
         .bind(row.outcome.as_str())
         .bind(i64::from(row.answered))
-        .bind(usage.input_tokens.map(signed))
-        .bind(usage.output_tokens.map(signed))
-        .bind(usage.total_tokens.map(signed))
+        .bind(usage.input_tokens.map(booked))
+        .bind(usage.output_tokens.map(booked))
+        .bind(usage.total_tokens.map(booked))
         .bind(usage.cost.as_ref().map(|cost| cost.amount.to_string()))
         .bind(usage.cost.as_ref().map(|cost| cost.currency.as_str()))
         .run()
@@ -74,9 +82,9 @@ async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
     .bind(row.assistant.as_str())
     .bind(row.provider.as_str())
     .bind(i64::from(row.answered))
-    .bind(signed(usage.input_tokens.unwrap_or(0)))
-    .bind(signed(usage.output_tokens.unwrap_or(0)))
-    .bind(signed(usage.tokens().unwrap_or(0)))
+    .bind(booked(usage.input_tokens.unwrap_or(0)))
+    .bind(booked(usage.output_tokens.unwrap_or(0)))
+    .bind(booked(usage.tokens().unwrap_or(0)))
     .run()
     .await?;
     match &usage.cost {

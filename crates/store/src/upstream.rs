@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chat::{ConversationId, NewMessage, StoreError, TenantId, ThreadSeed};
 
-use crate::conn::Conn;
+use crate::conn::{Conn, plain};
 use crate::message::{self, POSITIONS, base, place};
 use crate::{conversation, thread, turn};
 
@@ -24,7 +24,8 @@ pub(crate) async fn put(
     let mut added = 0_u64;
     for new in messages {
         if let Some(upstream) = &new.upstream_message_id
-            && !known.insert(upstream.clone())
+            // As the column has it, or it would be new each time.
+            && !known.insert(if conn.is_postgres() { plain(upstream).into_owned() } else { upstream.clone() })
         {
             continue;
         }

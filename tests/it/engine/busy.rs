@@ -3,7 +3,7 @@
 use chat::{ConversationId, ErrorCode, Piece, TurnStatus, WhenBusy};
 use engine::{Ask, Reader};
 
-use crate::kit::{Act, Gate, Kit, ask, caller, fold, next, read_all, read_until, text};
+use crate::kit::{Act, Gate, Kit, ask, caller, fold, idempotency, next, read_all, read_until, text};
 
 async fn running(kit: &Kit) -> (Reader, ConversationId, Gate) {
     let gate = Gate::new();
@@ -88,11 +88,14 @@ async fn an_interrupt_begins_once_the_running_ones_end_is_recorded() {
 async fn queued_turns_fail_at_a_restart_and_the_conversation_goes_on() {
     let kit = Kit::new().await;
     let (_reader, conversation, _gate) = running(&kit).await;
-    let queued = kit.engine.chat(&caller("t"), also(conversation, WhenBusy::Queue, "2")).await.unwrap();
+    let repeatable = || Ask { idempotency: idempotency("k", 1), ..also(conversation, WhenBusy::Queue, "2") };
+    let queued = kit.engine.chat(&caller("t"), repeatable()).await.unwrap();
     let id = queued.turn_id();
     let kit = kit.killed_and_restarted().await;
     assert_eq!(kit.engine.turn(&caller("t"), id).await.unwrap().status, TurnStatus::Failed);
     let mut reader = kit.engine.events(&caller("t"), id, 0).await.unwrap().unwrap();
     fold(&read_all(&mut reader).await);
+    let again = kit.turn(repeatable()).await;
+    assert_eq!((again.id == id, again.status), (false, TurnStatus::Completed), "it had done nothing");
     assert_eq!(kit.turn(also(conversation, WhenBusy::Reject, "3")).await.status, TurnStatus::Completed);
 }

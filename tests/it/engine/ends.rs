@@ -1,10 +1,12 @@
 //! How turns end: honestly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chat::{Clock, ErrorCode, Failure, FinishReason, Piece, ProviderError, TurnStatus};
+use chat::{Clock, ConversationStore, ErrorCode, Failure, FinishReason, Piece, ProviderError, TurnStatus};
 use engine::{Ask, Settings};
 
+use super::faulty::{Faulty, Point, When, Wrong};
 use crate::kit::{Act, Kit, Options, Scripted, ask, caller, fold, kinds, read_all, read_until, text};
 
 fn three() -> [Scripted; 3] {
@@ -196,4 +198,34 @@ async fn with_every_breaker_open_nothing_is_accepted() {
     *kit.b().closed_for.lock().unwrap() = Some(Duration::from_secs(3));
     let refused = kit.engine.chat(&caller("t"), ask("a", "hi")).await.unwrap_err();
     assert_eq!((refused.error.code, refused.error.retry_after), (ErrorCode::BreakerOpen, Some(3)));
+}
+
+#[tokio::test]
+async fn a_turn_whose_end_the_store_refuses_ends_all_the_same() {
+    for refusals in [1, 2] {
+        let points: Vec<_> = (1..=refusals)
+            .map(|number| Point { operation: "end_turn", number, when: When::Before, wrong: Wrong::Refused })
+            .collect();
+        let kit = Kit::wrapped(Options::default(), three(), |store| {
+            Arc::new(Faulty::new(store, &points)) as Arc<dyn ConversationStore>
+        })
+        .await;
+        let mut reader = kit.engine.chat(&caller("t"), ask("a", "hi")).await.unwrap();
+        let id = reader.turn_id();
+        let told = fold(&read_all(&mut reader).await).ended.unwrap();
+        let is_failed = |turn: &chat::Turn| {
+            let code = turn.error.as_ref().map(|error| error.code);
+            (turn.status, code, turn.message.is_none())
+                == (TurnStatus::Failed, Some(ErrorCode::Internal), true)
+        };
+        assert!(is_failed(&told), "{told:?}");
+        if refusals == 1 {
+            let kept = kit.engine.turn(&caller("t"), id).await.unwrap();
+            assert!(is_failed(&kept), "{kept:?}");
+            assert_eq!(kit.say("and on", kept.conversation_id).await.status, TurnStatus::Completed);
+        }
+        // Nothing of it is left that a drain would wait for.
+        kit.engine.finish(Duration::from_secs(60)).await;
+        assert_eq!(kit.engine.running(), 0);
+    }
 }

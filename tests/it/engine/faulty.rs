@@ -28,6 +28,8 @@ pub enum When {
 pub enum Wrong {
     /// This call alone: the caller is told that it failed, or that nobody knows.
     Once,
+    /// This call alone: what it is to write can never be written.
+    Refused,
     /// The process ends here: this call and all after it never come back.
     Crash,
     /// The code has a mistake: it panics.
@@ -102,6 +104,7 @@ impl Faulty {
                 std::future::pending().await
             }
             (Wrong::Panic, _) => panic!("a mistake, as the test wants it"),
+            (Wrong::Refused, _) => Err(StoreError::Damaged("a refusal".into())),
             (Wrong::Once, When::Before) => Err(StoreError::Unavailable("a fault".into())),
             (Wrong::Once, When::After) => Err(StoreError::InDoubt("a fault".into())),
         }

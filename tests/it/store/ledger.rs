@@ -11,6 +11,7 @@ super::suite![
     sums_are_per_day_newest_first,
     a_tenant_sees_its_own,
     concurrent_calls_are_all_counted,
+    sums_hold_whatever_a_provider_says,
 ];
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -112,4 +113,22 @@ async fn concurrent_calls_are_all_counted(bed: &Bed) {
     join_all(rows).await;
     let spent = bed.store.spent(key, "2023-11-14").await.unwrap();
     assert_eq!((spent.tokens, spent.cost), (60 * 24, vec![cost("12", "RUB")]));
+}
+
+async fn sums_hold_whatever_a_provider_says(bed: &Bed) {
+    let key = KeyId::new();
+    for tokens in [5, u64::MAX, i64::MAX as u64, i64::MAX as u64] {
+        let mut row = row(TurnId::new(), 0, &bed.tenant, key);
+        row.outcome = "a\0b".to_owned();
+        row.usage = Some(Usage {
+            input_tokens: Some(tokens),
+            output_tokens: Some(tokens),
+            total_tokens: None,
+            cost: None,
+        });
+        bed.store.record(vec![row]).await.unwrap();
+    }
+    let sums = bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap();
+    assert_eq!((sums[0].turns, sums[0].input_tokens), (4, 3_000_000_000_005));
+    assert_eq!(bed.store.spent(key, "2023-11-14").await.unwrap().tokens, 3_000_000_000_010);
 }

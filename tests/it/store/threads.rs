@@ -10,6 +10,7 @@ super::suite![
     a_thread_holds_for_one_upstream_id,
     a_thread_is_adopted_once,
     upstream_messages_come_once,
+    no_upstream_id_is_refused,
     a_thread_is_made_outside_of_turns,
 ];
 
@@ -163,4 +164,28 @@ async fn a_thread_is_made_outside_of_turns(bed: &Bed) {
     assert_eq!(Some(get(Some("c")).await.unwrap()), thread(Some("c"), 0, None));
     bed.accept(with_thread(id, None, 1)).await.unwrap();
     assert!(matches!(get(None).await, Err(StoreError::Busy { .. })));
+}
+
+async fn no_upstream_id_is_refused(bed: &Bed) {
+    let mut new = new_conversation(0);
+    let id = new.id;
+    new.thread = Some(seed(Some("their\0s")));
+    new.title = Some("a\0title".into());
+    bed.store.create_conversation(&bed.tenant, new, None).await.unwrap();
+    let mut message = says(Role::Operator, "a\0text", 5);
+    message.upstream_message_id = Some("\0one".into());
+    message.author = "who\0ever".into();
+    for added in [1, 0] {
+        let put =
+            bed.store.put_upstream_messages(&bed.tenant, id, seed(Some("their\0s")), vec![message.clone()]);
+        assert_eq!(put.await.unwrap(), added, "it is known the second time");
+    }
+    assert_eq!(bed.texts(id).await, ["a\0text"]);
+    let new = with_thread(id, None, 8);
+    let mut end = end_of(&new, id, "hi\0", 9);
+    end.turn.upstream.message_id = Some("m\0".into());
+    end.turn.upstream.request_id = Some("r\0".into());
+    bed.accept(new).await.unwrap();
+    bed.store.end_turn(&bed.tenant, end).await.unwrap();
+    assert_eq!(bed.texts(id).await, ["a\0text", "hello", "hi\0"]);
 }
