@@ -38,6 +38,8 @@ pub(super) struct Events {
     /// The id of the item that the reply is.
     item: String,
     accepted: bool,
+    /// The turn as it was accepted.
+    begun: Option<Turn>,
     speaking: bool,
     sent: Sent,
     out: BytesMut,
@@ -114,6 +116,7 @@ impl Events {
             seq: 0,
             item: String::new(),
             accepted: false,
+            begun: None,
             speaking: false,
             sent: Sent::default(),
             out: BytesMut::new(),
@@ -128,6 +131,7 @@ impl Events {
 
     fn started(&mut self, turn: &Turn) {
         self.accepted = true;
+        self.begun = Some(turn.clone());
         let second =
             if turn.status == TurnStatus::Queued { "response.queued" } else { "response.in_progress" };
         self.put_response("response.created", turn);
@@ -142,7 +146,7 @@ impl Events {
                 let item = self.item.clone();
                 self.put("response.output_text.delta", of_text(&item, Some(text), None));
             }
-            Err(Differs) => self.break_off(shape::taken_back()),
+            Err(Differs) => self.fail(None),
         }
     }
 
@@ -166,7 +170,7 @@ impl Events {
             return self.break_off(error);
         }
         if turn.status != TurnStatus::Cancelled && !self.sent.is_whole() {
-            return self.break_off(shape::taken_back());
+            return self.fail(Some(turn));
         }
         for (place, item) in object::output(turn).iter().enumerate() {
             self.item_done(place, item);
@@ -176,6 +180,18 @@ impl Events {
         self.put_response(kind, turn);
         // Who is still to be told the status hears of the cancelling there.
         self.end = Some(shape::broken(turn));
+    }
+
+    /// Ends with a failed response: the reply is not what was sent, whatever has become of the turn.
+    fn fail(&mut self, turn: Option<&Turn>) {
+        let error = shape::taken_back();
+        if let Some(mut failed) = turn.cloned().or_else(|| self.begun.take()) {
+            // The client has another text than the turn's.
+            (failed.status, failed.message) = (TurnStatus::Failed, None);
+            failed.error = Some(error.clone());
+            self.put_response("response.failed", &failed);
+        }
+        self.break_off(error);
     }
 
     fn item_done(&mut self, place: usize, item: &Item) {
