@@ -88,7 +88,7 @@ async fn a_response_in_events() {
 
     // Read again from anywhere it is the same, by number.
     let id = all[0].2["response"]["id"].as_str().unwrap().to_owned();
-    for after in 0..=10 {
+    for after in 0..=9 {
         let path = format!("/v1/responses/{id}?stream=true&starting_after={after}");
         let rest = events(&stage.gateway.get(&path).await);
         let expected: Vec<_> = all.iter().filter(|(number, ..)| *number > after).cloned().collect();
@@ -154,6 +154,11 @@ async fn what_breaks_has_failed() {
     assert_eq!(kept["output"][0]["status"], "incomplete");
     let again = events(&stage.gateway.get(&format!("/v1/responses/{id}?stream=true")).await);
     assert_eq!(again, all);
+    let last = all.last().unwrap().0;
+    let after = |number| format!("/v1/responses/{id}?stream=true&starting_after={number}");
+    assert!(stage.gateway.get(&after(last)).await.text.is_empty());
+    let beyond = stage.gateway.get(&after(last + 1)).await;
+    assert_eq!((beyond.status.as_u16(), &beyond.json()["error"]["param"]), (400, &json!("starting_after")));
     stage.docs.plays(broken(&["Hel"]));
     assert_eq!(error(&stage.respond(json!({"model": "docs", "input": "hi"})).await).0, 502);
 

@@ -22,6 +22,8 @@ pub(super) enum Begins {
     Accepted,
     /// With the first text, so that a client's own retry sees a real status.
     Speaking,
+    /// With the end, of a turn that has ended: how many events it has decides on the status.
+    Ended,
 }
 
 /// The events of one stream.
@@ -122,6 +124,12 @@ impl Events {
             out: BytesMut::new(),
             end: None,
         }
+    }
+
+    /// The last event of a turn that has ended, where the client says that it has seen a later one.
+    pub(super) fn too_short(&self) -> Option<u64> {
+        let is_beyond = self.end.is_some() && self.after.is_some_and(|after| after >= self.next);
+        is_beyond.then(|| self.next.saturating_sub(1))
     }
 
     /// The reply is, or will be, this message.
@@ -283,6 +291,7 @@ impl Script for Events {
     fn has_begun(&self) -> bool {
         match self.begins {
             Begins::Accepted => self.accepted,
+            Begins::Ended => self.end.is_some(),
             Begins::Speaking => self.speaking || matches!(self.end, Some(None)),
         }
     }

@@ -178,6 +178,10 @@ async fn watch(app: &App, who: &Who, reader: Reader, mut events: Events) -> Resu
     events.of_item(reader.reply_id());
     let mut watch = Watch::new(app, who, reader, events);
     watch.begun().await?;
+    if let Some(last) = watch.script.too_short() {
+        let message = format!("the response does not have so many events: its last one is {last}");
+        return Err(ApiError::invalid("starting_after", message));
+    }
     Ok(watch.answer())
 }
 
@@ -222,8 +226,9 @@ pub(super) async fn read(
     let id = named(&id)?;
     let params = Params::lenient(&uri)?;
     let after = params.value::<u64>("starting_after", "the number of an event")?;
+    let turn = app.engine.turn(who.caller(), id).await?;
     if !params.value::<bool>("stream", "`true` or `false`")?.unwrap_or(false) {
-        return Ok(shown(&*app.engine.turn(who.caller(), id).await?, &Echo::default()));
+        return Ok(shown(&turn, &Echo::default()));
     }
     let reader = app.engine.events(who.caller(), id, 0).await?;
     if method == Method::HEAD {
@@ -234,7 +239,8 @@ pub(super) async fn read(
         return Ok(sse::answer(axum::body::Body::empty(), id));
     }
     let reader = reader.ok_or_else(|| ApiError::internal("an ended turn without events"))?;
-    watch(&app, &who, reader, Events::new(Begins::Accepted, Echo::default(), after)).await
+    let begins = if turn.status.is_end() { Begins::Ended } else { Begins::Accepted };
+    watch(&app, &who, reader, Events::new(begins, Echo::default(), after)).await
 }
 
 pub(super) async fn cancel(
