@@ -124,8 +124,10 @@ pub struct Admission {
 pub enum Hit {
     /// As many turns run as may.
     Turns,
-    /// The pot with this index has no room.
+    /// The pot with this index has no room: so much of it is spent.
     Pot(usize),
+    /// The pot with this index has no room only because of what is set aside for running turns.
+    SetAside(usize),
 }
 
 /// What is taken of a key's limits by all gateways together.

@@ -138,15 +138,16 @@ impl Reloader {
     }
 
     fn apply(&self, config: Config) -> Reloaded {
-        let reloaded = Reloaded {
-            providers: config.providers().len(),
-            assistants: config.catalog.assistants().count(),
-            keys: config.keys.len(),
-        };
         let changed = self.standing().fixed.changed(&Fixed::of(&config));
         if !changed.is_empty() {
             tracing::warn!(settings = changed.join(", "), "these settings have changed, and need a restart");
         }
+        let reloaded = Reloaded {
+            providers: config.providers().len(),
+            assistants: config.catalog.assistants().count(),
+            keys: config.keys.len(),
+            needs_restart: changed,
+        };
         self.engine.set_catalog(Arc::clone(&config.catalog));
         self.engine.set_settings(config.turns);
         if let Some(server) = self.server.get() {
@@ -192,7 +193,7 @@ impl Reload for Reloader {
         });
         match outcome {
             Ok(reloaded) => {
-                let Reloaded { providers, assistants, keys } = &reloaded;
+                let Reloaded { providers, assistants, keys, needs_restart: _ } = &reloaded;
                 tracing::info!(providers, assistants, keys, "the configuration was read again");
                 Ok(reloaded)
             }

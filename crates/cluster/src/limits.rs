@@ -328,6 +328,15 @@ impl SharedLimits for Limits {
     }
 }
 
+/// Whether a pot would have no room for one more reserve if nothing were set aside: as the script has it.
+fn is_spent(room: &Room, index: usize, spent: &[i64]) -> bool {
+    let (Some(pot), Some(spent)) = (room.pots.get(index), spent.get(index)) else { return true };
+    match pot.unit {
+        Unit::Tokens => spent.saturating_add(room.reserve_tokens.max(1)) > pot.limit,
+        Unit::Money(_) => spent.saturating_add(room.reserve_money) > pot.limit || *spent >= pot.limit,
+    }
+}
+
 /// What the script of turns says; none: ask the ledger.
 fn read(answer: &[i64], room: &Room) -> Result<Option<Admission>, LinkError> {
     let unreadable = || LinkError::Refused("out of order".to_owned());
@@ -338,7 +347,8 @@ fn read(answer: &[i64], room: &Room) -> Result<Option<Admission>, LinkError> {
     let hit = match usize::try_from(*hit) {
         Err(_) => None,
         Ok(0) => Some(Hit::Turns),
-        Ok(pot) => Some(Hit::Pot(pot - 1)),
+        Ok(pot) if is_spent(room, pot - 1, spent) => Some(Hit::Pot(pot - 1)),
+        Ok(pot) => Some(Hit::SetAside(pot - 1)),
     };
     let of_pot = |(pot, spent): (&Pot, &i64)| match pot.unit {
         Unit::Tokens => spent.saturating_add(*tokens),

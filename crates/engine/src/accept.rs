@@ -437,7 +437,11 @@ fn new_turn(
     let target = match ask.conversation_id {
         Some(id) => TurnTarget::Existing(id),
         None => TurnTarget::New(Box::new(NewConversation {
-            id: chat::ConversationId::new(),
+            id: if ask.own_conversation {
+                chat::ConversationId::from_uuid(id.uuid())
+            } else {
+                chat::ConversationId::new()
+            },
             assistant: plan.asked.name.clone(),
             provider: plan.asked.provider.name.clone(),
             user: plan.user.clone(),

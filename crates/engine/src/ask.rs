@@ -30,6 +30,8 @@ pub struct Ask {
     pub assistant: Option<AssistantName>,
     /// The conversation to continue; a new one when left out.
     pub conversation_id: Option<ConversationId>,
+    /// A new conversation is the turn's own: it gets the turn's UUID, so that it can be told later.
+    pub own_conversation: bool,
     /// What is said.
     pub prompt: Prompt,
     /// The end user.

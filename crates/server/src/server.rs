@@ -54,6 +54,8 @@ pub struct Reloaded {
     pub assistants: usize,
     /// How many keys the configuration has.
     pub keys: usize,
+    /// Settings that have changed in the file since the start and are in force only after a restart, as `server.listen`.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// How the listeners are told to leave.

@@ -82,12 +82,14 @@ async fn a_budget_is_spent_once_by_all_together() {
     let told: Vec<_> = join_all(asked).await.into_iter().map(Option::unwrap).collect();
     let let_in: Vec<_> = (0..60).filter(|number| told[*number].hit.is_none()).collect();
     assert_eq!(let_in.len(), 5, "500 are spent, and 5 reserves of 100 fit beside them");
-    assert!(told.iter().all(|admission| matches!(admission.hit, None | Some(Hit::Pot(0)))));
+    assert!(told.iter().all(|admission| matches!(admission.hit, None | Some(Hit::SetAside(0)))));
     // They cost less than was set aside for them: 500 + 5 * 40 are spent.
     for number in &let_in {
         members[number % 2].limits.settle(&rooms[*number], vec![used(40)]);
     }
     members[0].sees_taken(&rooms[0], &[700]).await;
+    let large = room(key, None, vec![tokens(1000)], 301);
+    assert_eq!(members[1].limits.admit(&large).await.unwrap().hit, Some(Hit::Pot(0)));
     let again = rooms.iter().map(|room| members[1].limits.admit(room));
     let again = join_all(again).await;
     assert_eq!(again.iter().filter(|told| told.as_ref().unwrap().hit.is_none()).count(), 3);
@@ -174,7 +176,7 @@ async fn a_ledger_that_is_down_takes_nothing_from_what_is_known() {
     one.ledger.set_spent(30);
     assert_eq!(one.limits.admit(&turn()).await.unwrap().hit, None);
     other.ledger.down.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(other.limits.admit(&turn()).await.unwrap().hit, Some(Hit::Pot(0)));
+    assert_eq!(other.limits.admit(&turn()).await.unwrap().hit, Some(Hit::SetAside(0)));
 }
 
 #[tokio::test]

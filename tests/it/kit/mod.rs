@@ -189,6 +189,7 @@ pub fn ask(assistant: &str, text: &str) -> Ask {
     Ask {
         assistant: Some(assistant.parse().unwrap()),
         conversation_id: None,
+        own_conversation: false,
         prompt: Prompt::Message(Content::text_only(text)),
         user: None,
         stream: true,

@@ -49,6 +49,30 @@ async fn a_key_is_asked_for_and_taken_in_two_headers() {
 }
 
 #[tokio::test]
+async fn of_several_keys_none_is_chosen() {
+    let gateway = Gateway::new(Plan::default());
+    let good = format!("Bearer {KEY}");
+    let code = async |headers: [(&str, &str); 2]| {
+        let mut request = Request::builder().uri("/v1/assistants");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        gateway.send(request.body(Body::empty()).unwrap()).await
+    };
+    for headers in [
+        [("authorization", good.as_str()), ("authorization", "Bearer wrong")],
+        [("authorization", "Bearer wrong"), ("authorization", good.as_str())],
+        [("authorization", good.as_str()), ("authorization", "Basic wrong")],
+        [("authorization", good.as_str()), ("x-api-key", "wrong")],
+        [("x-api-key", KEY), ("x-api-key", "wrong")],
+    ] {
+        assert_eq!(code(headers).await.code(), (401, "invalid_key".into()), "{headers:?}");
+    }
+    // The same one twice is no question.
+    assert_eq!(code([("authorization", good.as_str()), ("x-api-key", KEY)]).await.status, 200);
+}
+
+#[tokio::test]
 async fn expired_and_revoked_keys_are_told_apart() {
     let past = Timestamp::now().minus(Duration::from_secs(1));
     let keys = vec![key("expired-in-the-file", |spec| spec.expires_at = Some(past))];

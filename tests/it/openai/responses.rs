@@ -88,7 +88,7 @@ async fn a_response_in_events() {
 
     // Read again from anywhere it is the same, by number.
     let id = all[0].2["response"]["id"].as_str().unwrap().to_owned();
-    for after in 0..=10 {
+    for after in 0..=9 {
         let path = format!("/v1/responses/{id}?stream=true&starting_after={after}");
         let rest = events(&stage.gateway.get(&path).await);
         let expected: Vec<_> = all.iter().filter(|(number, ..)| *number > after).cloned().collect();
@@ -154,6 +154,11 @@ async fn what_breaks_has_failed() {
     assert_eq!(kept["output"][0]["status"], "incomplete");
     let again = events(&stage.gateway.get(&format!("/v1/responses/{id}?stream=true")).await);
     assert_eq!(again, all);
+    let last = all.last().unwrap().0;
+    let after = |number| format!("/v1/responses/{id}?stream=true&starting_after={number}");
+    assert!(stage.gateway.get(&after(last)).await.text.is_empty());
+    let beyond = stage.gateway.get(&after(last + 1)).await;
+    assert_eq!((beyond.status.as_u16(), &beyond.json()["error"]["param"]), (400, &json!("starting_after")));
     stage.docs.plays(broken(&["Hel"]));
     assert_eq!(error(&stage.respond(json!({"model": "docs", "input": "hi"})).await).0, 502);
 
@@ -166,7 +171,10 @@ async fn what_breaks_has_failed() {
     stage.support.plays(broken(&["Hello"]));
     stage.docs.plays(kit::text(&["Bye"]));
     let all = events(&stage.respond(json!({"model": "support", "input": "hi", "stream": true})).await);
-    assert_eq!(all.last().unwrap().1, "error");
+    let last: Vec<_> = all.iter().rev().take(2).collect();
+    assert_eq!((last[1].1.as_str(), last[0].1.as_str()), ("response.failed", "error"));
+    assert_eq!(last[1].2["response"]["status"], "failed");
+    assert_eq!(last[1].2["response"]["error"]["code"], "provider_error");
     let id = all[0].2["response"]["id"].as_str().unwrap();
     assert_eq!(events(&stage.gateway.get(&format!("/v1/responses/{id}?stream=true")).await), all);
     assert_eq!(
@@ -241,6 +249,50 @@ async fn a_response_is_erased_with_its_conversation() {
     let erased = delete(&stage.gateway, &format!("/v1/responses/{alone}")).await.json();
     assert_eq!(erased, json!({"id": alone, "object": "response", "deleted": true}));
     assert_eq!(error(&stage.gateway.get(&format!("/v1/responses/{alone}")).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_response_takes_no_conversation_along_that_is_not_its_own() {
+    let stage = Stage::open().await;
+    let gateway = &stage.gateway;
+    let kept = async |response: &str, conversation: &str| {
+        let refused = delete(gateway, &format!("/v1/responses/{response}")).await;
+        assert_eq!(refused.status, 422);
+        assert_eq!(refused.json()["error"]["code"], "unsupported");
+        assert_eq!(gateway.get(&format!("/v1/conversations/{conversation}")).await.status, 200);
+    };
+    let ids = |answer: &Value| {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&answer["id"]), text(&answer["conversation"]["id"]))
+    };
+    let say = async |body: Value| ids(&stage.respond(body).await.json());
+
+    // Made before it.
+    let made = gateway.post("/openai/v1/conversations", json!({})).await.json()["id"].clone();
+    let (response, conversation) = say(json!({"model": "docs", "input": "one", "conversation": made})).await;
+    assert_eq!(made, conversation.as_str());
+    kept(&response, &conversation).await;
+    // Made by a turn that is no response.
+    let chat = gateway.post("/v1/chat", json!({"assistant": "docs", "message": "one"})).await.json();
+    let turn = chat["id"].as_str().unwrap().split_once('_').unwrap().1;
+    kept(&format!("resp_{turn}"), chat["conversation_id"].as_str().unwrap()).await;
+    // Gone on with by other means.
+    let (response, conversation) = say(json!({"model": "docs", "input": "one"})).await;
+    let items = json!({"items": [{"type": "message", "role": "user", "content": "put in"}]});
+    let put = gateway.post(&format!("/openai/v1/conversations/{conversation}/items"), items).await;
+    assert_eq!(put.status, 200);
+    kept(&response, &conversation).await;
+    let (response, conversation) = say(json!({"model": "docs", "input": "one"})).await;
+    let change = json!({"metadata": {"mine": "yes"}});
+    let changed = gateway.post(&format!("/openai/v1/conversations/{conversation}"), change).await;
+    assert_eq!(changed.status, 200);
+    kept(&response, &conversation).await;
+    // What its own input brought along is its own.
+    let input = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}]);
+    let (response, conversation) = say(json!({"model": "docs", "input": input})).await;
+    assert_eq!(delete(gateway, &format!("/v1/responses/{response}")).await.status, 200);
+    assert_eq!(gateway.get(&format!("/v1/conversations/{conversation}")).await.status, 404);
 }
 
 #[tokio::test]

@@ -93,11 +93,13 @@ async fn sighup_and_an_admin_reload_keys() {
     assert_eq!(get(&gateway, "/v1/assistants").await.0, 200);
 
     gateway.key = SECRET.to_owned();
+    folder.write(&format!("{ASSISTANT}{KEY}\n[observability]\nlog_content = true\n"));
     let url = format!("{}/admin/reload", gateway.admin);
     let answer = client().post(url).bearer_auth(SECRET).send().await.unwrap();
     let status = answer.status();
     let text = answer.text().await.unwrap();
     assert!(status.is_success(), "{status} {text}");
+    assert!(text.contains(r#""needs_restart":["observability.log_content"]"#), "{text}");
 }
 
 #[tokio::test]

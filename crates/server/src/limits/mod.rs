@@ -186,9 +186,14 @@ impl Turns {
         let turns = limits.concurrent_turns.is_some_and(|most| self.running >= most);
         let full =
             limits.budgets.iter().filter(|one| self.is_full(one, limits.reserve, &since(one.per, now)));
-        // The one that ends last, where several are used up: before that no turn is admitted.
-        let budget = full.max_by_key(|one| end_of(one.per, now));
-        [turns.then_some(Hit::Turns), budget.map(|budget| Hit::Budget(budget.per))]
+        // The one that ends last, where several are used up: before that no turn is admitted. One that running turns alone fill can have
+        // room with the next end.
+        let hit = |one: &Budget| {
+            let waits = self.is_spent(one, limits.reserve, &since(one.per, now));
+            if waits { Hit::Budget(one.per) } else { Hit::SetAside(one.per) }
+        };
+        let budget = full.map(hit).max_by_key(|hit| hit.until(now));
+        [turns.then_some(Hit::Turns), budget]
     }
 
     /// All gateways together have taken this. What was read of the ledger is too old once this gateway counts alone again.
@@ -198,12 +203,27 @@ impl Turns {
 
     /// Whether a budget has no room for one more reserve. Without a reserve there is room as long as anything is left.
     fn is_full(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
-        let (taken, money) = self.taken(budget, since);
-        let tokens = budget.tokens.is_some_and(|limit| taken.saturating_add(reserve.tokens.max(1)) > limit);
-        let cost = budget.currency.is_some()
-            && budget.cost.is_some_and(|limit| money.saturating_add(reserve.cost) > limit || money >= limit);
-        tokens || cost
+        has_no_room(budget, reserve, self.taken(budget, since))
     }
+
+    /// The same, if nothing were set aside.
+    fn is_spent(&self, budget: &Budget, reserve: Reserve, since: &str) -> bool {
+        let (tokens, money) = self.taken(budget, since);
+        let currency = budget.currency.as_deref().unwrap_or_default();
+        let spent = (
+            tokens.saturating_sub(self.reserved.tokens),
+            money.saturating_sub(self.reserved.cost_in(currency)),
+        );
+        has_no_room(budget, reserve, spent)
+    }
+}
+
+/// Whether so many tokens and so much money leave no room for one more reserve in a budget.
+fn has_no_room(budget: &Budget, reserve: Reserve, (taken, money): (u64, Decimal)) -> bool {
+    let tokens = budget.tokens.is_some_and(|limit| taken.saturating_add(reserve.tokens.max(1)) > limit);
+    let cost = budget.currency.is_some()
+        && budget.cost.is_some_and(|limit| money.saturating_add(reserve.cost) > limit || money >= limit);
+    tokens || cost
 }
 
 fn currencies(budgets: &[Budget]) -> Vec<String> {
@@ -417,14 +437,25 @@ impl Counter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hit {
     Turns,
+    /// What was spent leaves no room.
     Budget(Per),
+    /// What was spent does, but not what is set aside for running turns.
+    SetAside(Per),
 }
 
 impl Hit {
     fn word(self) -> &'static str {
         match self {
             Self::Turns => "concurrency",
-            Self::Budget(_) => "budget",
+            Self::Budget(_) | Self::SetAside(_) => "budget",
+        }
+    }
+
+    /// Until when there is certainly no room, in seconds since 1970: none where a turn's end can make some.
+    fn until(self, now: Timestamp) -> Option<i64> {
+        match self {
+            Self::Turns | Self::SetAside(_) => None,
+            Self::Budget(per) => Some(end_of(per, now)),
         }
     }
 
@@ -434,18 +465,31 @@ impl Hit {
                 let message = "as many turns run as this key may have at once: wait for one to end";
                 ApiError::new(ErrorCode::KeyConcurrency, message)
             }
-            Self::Budget(per) => spent_up(per, now),
+            Self::Budget(per) => {
+                let message = format!("{} budget of this key is used up", span(per));
+                no_budget(message, seconds_left(per, now))
+            }
+            Self::SetAside(per) => {
+                let message = format!(
+                    "what is set aside for this key's running turns leaves no room in {} budget: wait for one to end",
+                    span(per)
+                );
+                no_budget(message, 1)
+            }
         }
     }
 }
 
-fn spent_up(per: Per, now: Timestamp) -> ApiError {
-    let span = match per {
+fn span(per: Per) -> &'static str {
+    match per {
         Per::Day => "today's",
         Per::Month => "this month's",
-    };
-    let mut error = TurnError::new(ErrorCode::KeyBudget, format!("{span} budget of this key is used up"));
-    error.retry_after = Some(seconds_left(per, now));
+    }
+}
+
+fn no_budget(message: String, seconds: u64) -> ApiError {
+    let mut error = TurnError::new(ErrorCode::KeyBudget, message);
+    error.retry_after = Some(seconds);
     error.into()
 }
 

@@ -98,12 +98,17 @@ impl Known {
 
 /// The limit that the other gateways' count says was hit.
 pub(super) fn of_hit(hit: chat::Hit, budgets: &[Budget]) -> Hit {
-    let chat::Hit::Pot(index) = hit else { return Hit::Turns };
+    let (index, is_spent) = match hit {
+        chat::Hit::Turns => return Hit::Turns,
+        chat::Hit::Pot(index) => (index, true),
+        chat::Hit::SetAside(index) => (index, false),
+    };
     // Of budgets that are in tokens and money there are two pots.
     let of_budget =
         |budget: &Budget| usize::from(budget.tokens.is_some()) + usize::from(in_money(budget).is_some());
     let of_pots = budgets.iter().flat_map(|budget| std::iter::repeat_n(budget.per, of_budget(budget)));
-    Hit::Budget(of_pots.into_iter().nth(index).unwrap_or(Per::Day))
+    let per = of_pots.into_iter().nth(index).unwrap_or(Per::Day);
+    if is_spent { Hit::Budget(per) } else { Hit::SetAside(per) }
 }
 
 fn in_money(budget: &Budget) -> Option<(Decimal, &str)> {

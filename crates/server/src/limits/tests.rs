@@ -173,6 +173,24 @@ fn of_two_budgets_that_are_used_up_the_longer_wait_is_told() {
 }
 
 #[test]
+fn room_that_running_turns_hold_is_waited_for_and_not_till_midnight() {
+    use axum::response::IntoResponse;
+    let reserve = Reserve { tokens: 60, cost: Decimal::ZERO };
+    let limits = Limits { budgets: vec![budget(Per::Day, 100)], reserve, ..Limits::default() };
+    let counter = counter(&limits);
+    let now = Timestamp::now();
+    let admit = || Arc::clone(&counter).admit(&limits, now, None);
+    let wait = |refused: ApiError| -> u64 {
+        refused.into_response().headers()["retry-after"].to_str().unwrap().parse().unwrap()
+    };
+    let lease = admit().unwrap();
+    assert_eq!(wait(admit().unwrap_err()), 1);
+    lease.settle(&[row(41)]);
+    drop(lease);
+    assert_eq!(wait(admit().unwrap_err()), seconds_left(Per::Day, now));
+}
+
+#[test]
 fn in_shadow_everything_is_counted_and_nothing_refused() {
     let limits = Limits {
         concurrent_turns: Some(1),

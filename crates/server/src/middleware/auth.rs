@@ -8,7 +8,7 @@ use axum::response::Response;
 use chat::{Caller, ErrorCode, Permission};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::app::App;
 use crate::around::{Next, Within};
@@ -111,18 +111,34 @@ pub(crate) async fn admin<S: Within>((): (), request: Request, next: Next<S>) ->
     Ok(next.run(request).await)
 }
 
+/// The one credential that was given, if any. Which of several was meant is not guessed: whoever stands between may have looked at
+/// another one.
 fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let unreadable = || ApiError::new(ErrorCode::InvalidKey, "the key is not valid");
-    if let Some(value) = headers.get(AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| unreadable())?;
-        let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            let message = "send the key as `Authorization: Bearer <key>`";
-            return Err(ApiError::new(ErrorCode::InvalidKey, message));
+    let bearers = headers.get_all(AUTHORIZATION).iter().map(bearer);
+    let keys = headers.get_all(API_KEY).iter().map(|value| Ok(readable(value)?.trim()));
+    let mut given: Option<&str> = None;
+    for one in bearers.chain(keys) {
+        let one = one?;
+        if given.is_some_and(|other| other != one) {
+            return Err(ApiError::new(ErrorCode::InvalidKey, "several different keys were sent: send one"));
         }
-        return Ok(Some(key.trim()));
+        given = Some(one);
     }
-    headers.get(API_KEY).map(|value| value.to_str().map(str::trim).map_err(|_| unreadable())).transpose()
+    Ok(given)
+}
+
+fn bearer(value: &HeaderValue) -> Result<&str, ApiError> {
+    let value = readable(value)?;
+    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        let message = "send the key as `Authorization: Bearer <key>`";
+        return Err(ApiError::new(ErrorCode::InvalidKey, message));
+    }
+    Ok(key.trim())
+}
+
+fn readable(value: &HeaderValue) -> Result<&str, ApiError> {
+    value.to_str().map_err(|_| ApiError::new(ErrorCode::InvalidKey, "the key is not valid"))
 }
 
 /// Whether the request was addressed to this machine by a name that no other site can take: `localhost` or a loopback address.

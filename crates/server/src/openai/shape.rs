@@ -24,9 +24,12 @@ pub(super) fn seconds(time: Timestamp) -> i64 {
     time.millis().div_euclid(1000)
 }
 
-/// Names the provider's own model, where it is known.
+/// A longer name is not shown in a header: clients refuse answers whose head is too large.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// Names the provider's own model, where it is known and fits.
 pub(super) fn show_model(headers: &mut HeaderMap, model: Option<&str>) {
-    if let Some(model) = model {
+    if let Some(model) = model.filter(|model| model.len() <= MODEL_BYTES_MAX) {
         insert(headers, UPSTREAM_MODEL, model);
     }
 }
@@ -114,5 +117,22 @@ pub(crate) struct Usage {
 impl From<Counts> for Usage {
     fn from(Counts { input, output, total, cost }: Counts) -> Self {
         Self { prompt_tokens: input, completion_tokens: output, total_tokens: total, billed: cost }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_shown_where_it_fits_a_header() {
+        let shown = |model: &str| {
+            let mut headers = HeaderMap::new();
+            show_model(&mut headers, Some(model));
+            headers.contains_key(UPSTREAM_MODEL)
+        };
+        assert!(shown(&"x".repeat(256)));
+        assert!(!shown(&"x".repeat(257)));
+        assert!(!shown("x\r\ny: z"));
     }
 }

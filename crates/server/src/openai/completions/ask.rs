@@ -144,6 +144,7 @@ impl Wanted {
         let ask = Ask {
             assistant: Some(view.name.clone()),
             conversation_id: None,
+            own_conversation: false,
             prompt,
             user: user_of(caller, self.user)?,
             stream: self.stream.unwrap_or(false),

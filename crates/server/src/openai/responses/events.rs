@@ -22,6 +22,8 @@ pub(super) enum Begins {
     Accepted,
     /// With the first text, so that a client's own retry sees a real status.
     Speaking,
+    /// With the end, of a turn that has ended: how many events it has decides on the status.
+    Ended,
 }
 
 /// The events of one stream.
@@ -38,6 +40,8 @@ pub(super) struct Events {
     /// The id of the item that the reply is.
     item: String,
     accepted: bool,
+    /// The turn as it was accepted.
+    begun: Option<Turn>,
     speaking: bool,
     sent: Sent,
     out: BytesMut,
@@ -114,11 +118,18 @@ impl Events {
             seq: 0,
             item: String::new(),
             accepted: false,
+            begun: None,
             speaking: false,
             sent: Sent::default(),
             out: BytesMut::new(),
             end: None,
         }
+    }
+
+    /// The last event of a turn that has ended, where the client says that it has seen a later one.
+    pub(super) fn too_short(&self) -> Option<u64> {
+        let is_beyond = self.end.is_some() && self.after.is_some_and(|after| after >= self.next);
+        is_beyond.then(|| self.next.saturating_sub(1))
     }
 
     /// The reply is, or will be, this message.
@@ -128,6 +139,7 @@ impl Events {
 
     fn started(&mut self, turn: &Turn) {
         self.accepted = true;
+        self.begun = Some(turn.clone());
         let second =
             if turn.status == TurnStatus::Queued { "response.queued" } else { "response.in_progress" };
         self.put_response("response.created", turn);
@@ -142,7 +154,7 @@ impl Events {
                 let item = self.item.clone();
                 self.put("response.output_text.delta", of_text(&item, Some(text), None));
             }
-            Err(Differs) => self.break_off(shape::taken_back()),
+            Err(Differs) => self.fail(None),
         }
     }
 
@@ -166,7 +178,7 @@ impl Events {
             return self.break_off(error);
         }
         if turn.status != TurnStatus::Cancelled && !self.sent.is_whole() {
-            return self.break_off(shape::taken_back());
+            return self.fail(Some(turn));
         }
         for (place, item) in object::output(turn).iter().enumerate() {
             self.item_done(place, item);
@@ -176,6 +188,18 @@ impl Events {
         self.put_response(kind, turn);
         // Who is still to be told the status hears of the cancelling there.
         self.end = Some(shape::broken(turn));
+    }
+
+    /// Ends with a failed response: the reply is not what was sent, whatever has become of the turn.
+    fn fail(&mut self, turn: Option<&Turn>) {
+        let error = shape::taken_back();
+        if let Some(mut failed) = turn.cloned().or_else(|| self.begun.take()) {
+            // The client has another text than the turn's.
+            (failed.status, failed.message) = (TurnStatus::Failed, None);
+            failed.error = Some(error.clone());
+            self.put_response("response.failed", &failed);
+        }
+        self.break_off(error);
     }
 
     fn item_done(&mut self, place: usize, item: &Item) {
@@ -267,6 +291,7 @@ impl Script for Events {
     fn has_begun(&self) -> bool {
         match self.begins {
             Begins::Accepted => self.accepted,
+            Begins::Ended => self.end.is_some(),
             Begins::Speaking => self.speaking || matches!(self.end, Some(None)),
         }
     }

@@ -9,7 +9,7 @@ mod place;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use chat::{ErrorCode, Turn, TurnError, TurnId};
+use chat::{ConversationId, ErrorCode, Metadata, Turn, TurnError, TurnId};
 use engine::{Ask, AssistantView, Read, Reader, Seen};
 use http::{Method, Uri};
 use serde_json::value::RawValue;
@@ -130,6 +130,7 @@ fn turn(who: &Who, mut wanted: Wanted, view: &AssistantView) -> Result<(Ask, Opt
     let ask = Ask {
         assistant: Some(view.name.clone()),
         conversation_id: None,
+        own_conversation: true,
         prompt: spoken.prompt,
         user: user_of(who.caller(), wanted.user)?,
         stream: wanted.stream.unwrap_or(false) || wanted.background.unwrap_or(false),
@@ -177,6 +178,10 @@ async fn watch(app: &App, who: &Who, reader: Reader, mut events: Events) -> Resu
     events.of_item(reader.reply_id());
     let mut watch = Watch::new(app, who, reader, events);
     watch.begun().await?;
+    if let Some(last) = watch.script.too_short() {
+        let message = format!("the response does not have so many events: its last one is {last}");
+        return Err(ApiError::invalid("starting_after", message));
+    }
     Ok(watch.answer())
 }
 
@@ -221,8 +226,9 @@ pub(super) async fn read(
     let id = named(&id)?;
     let params = Params::lenient(&uri)?;
     let after = params.value::<u64>("starting_after", "the number of an event")?;
+    let turn = app.engine.turn(who.caller(), id).await?;
     if !params.value::<bool>("stream", "`true` or `false`")?.unwrap_or(false) {
-        return Ok(shown(&*app.engine.turn(who.caller(), id).await?, &Echo::default()));
+        return Ok(shown(&turn, &Echo::default()));
     }
     let reader = app.engine.events(who.caller(), id, 0).await?;
     if method == Method::HEAD {
@@ -233,7 +239,8 @@ pub(super) async fn read(
         return Ok(sse::answer(axum::body::Body::empty(), id));
     }
     let reader = reader.ok_or_else(|| ApiError::internal("an ended turn without events"))?;
-    watch(&app, &who, reader, Events::new(Begins::Accepted, Echo::default(), after)).await
+    let begins = if turn.status.is_end() { Begins::Ended } else { Begins::Accepted };
+    watch(&app, &who, reader, Events::new(begins, Echo::default(), after)).await
 }
 
 pub(super) async fn cancel(
@@ -244,7 +251,8 @@ pub(super) async fn cancel(
     Ok(shown(&*app.engine.cancel(who.caller(), named(&id)?).await?, &Echo::default()))
 }
 
-/// Erases the conversation of a response that is the only one in it. Our store erases conversations, not turns.
+/// Erases a response with the conversation that was made for it, as long as nothing else is there. Our store erases conversations, not
+/// turns, and a conversation that somebody else has made or used is not the response's to take along.
 pub(super) async fn delete(
     State(app): State<App>,
     who: Who,
@@ -254,16 +262,37 @@ pub(super) async fn delete(
     let Some(conversation) = turn.conversation_id else {
         return Err(ApiError::new(ErrorCode::TurnNotFound, "there is no such response"));
     };
-    let mut walk = Walk::new(&app, who.caller(), conversation, true);
-    while let Some(message) = walk.next().await? {
-        if message.turn_id.is_some_and(|other| other != turn.id) {
-            let message = "this response's conversation has others, and responses are not erased one by one: delete the \
-                           conversation";
-            return Err(ApiError::new(ErrorCode::Unsupported, message));
-        }
+    if !is_alone(&app, &who, turn.id, conversation).await? {
+        let message = "this response's conversation was not made for it alone, and responses are not erased one by one: \
+                       delete the conversation";
+        return Err(ApiError::new(ErrorCode::Unsupported, message));
     }
     app.engine.delete_conversation(who.caller(), conversation).await?;
     Ok(Json(Deleted { id, object: "response", deleted: true }))
+}
+
+/// Whether a conversation was made for this turn of this dialect, and is still as the turn has left it.
+async fn is_alone(
+    app: &App,
+    who: &Who,
+    turn: TurnId,
+    conversation: ConversationId,
+) -> Result<bool, ApiError> {
+    let found = app.engine.conversation(who.caller(), conversation).await?;
+    if conversation.uuid() != turn.uuid() || found.title.is_some() || found.metadata != Metadata::default() {
+        return Ok(false);
+    }
+    let mut walk = Walk::new(app, who.caller(), conversation, false);
+    let mut has_begun = false;
+    while let Some(message) = walk.next().await? {
+        // What stands before its first message came with the turn; what has no turn later was put in.
+        match message.turn_id {
+            Some(other) if other == turn => has_begun = true,
+            None if !has_begun => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// What the turn was asked: its message, and with a conversation's first turn what stands before it.

@@ -258,6 +258,7 @@ impl Wanted {
                 .conversation_id
                 .map(|Line(id)| asked::<ConversationId>("conversation_id", &id))
                 .transpose()?,
+            own_conversation: false,
             user: user_of(caller, self.user)?,
             stream: self.stream.unwrap_or(false),
             store,
