@@ -217,21 +217,17 @@ impl<'c> Prepared<'c> {
         self
     }
 
+    /// Steps to its end, whatever rows there are, and says how many it changed.
     fn run(self) -> Result<u64, StoreError> {
-        let changes = |conn: &rusqlite::Connection| conn.changes();
-        self.stepped(changes, |_| true).map(|(changed, _)| changed)
+        self.stepped(usize::MAX).map(|(_, changed)| changed)
     }
 
     fn rows(self, most: usize) -> Result<Vec<Row>, StoreError> {
-        self.stepped(|_| 0, |taken| taken < most).map(|(_, rows)| rows)
+        self.stepped(most).map(|(rows, _)| rows)
     }
 
-    /// Takes rows for as long as `more` says so of their number.
-    fn stepped(
-        self,
-        after: impl FnOnce(&rusqlite::Connection) -> u64,
-        more: impl Fn(usize) -> bool,
-    ) -> Result<(u64, Vec<Row>), StoreError> {
+    /// At most so many of its rows, and how many rows it changed.
+    fn stepped(self, most: usize) -> Result<(Vec<Row>, u64), StoreError> {
         let Self { sql, values, wrong, conn } = self;
         if let Some(error) = wrong {
             return Err(error::of_sqlite(error));
@@ -251,7 +247,7 @@ impl<'c> Prepared<'c> {
             let columns = statement.column_count();
             let mut rows = Vec::new();
             let mut found = statement.raw_query();
-            while more(rows.len())
+            while rows.len() < most
                 && let Some(row) = found.next()?
             {
                 let cells: rusqlite::Result<_> = (0..columns).map(|column| row.get(column)).collect();
@@ -261,7 +257,7 @@ impl<'c> Prepared<'c> {
             Ok(rows)
         })();
         let rows = taken.map_err(error::of_sqlite)?;
-        Ok((after(conn), rows))
+        Ok((rows, conn.changes()))
     }
 }
 
