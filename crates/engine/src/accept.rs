@@ -101,11 +101,7 @@ pub(crate) async fn run(
     let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
     let job = guard.around(begun).await??;
     // The request's span is around the turn's own, as it is here.
-    Some(
-        async move { guard.around(job.run().instrument(span)).await.unwrap_or_default() }
-            .in_current_span()
-            .boxed(),
-    )
+    Some(guard.around_all(job.run().instrument(span)).in_current_span().boxed())
 }
 
 /// A turn from its acceptance to where it may begin; none where it ends before that.

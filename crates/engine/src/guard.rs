@@ -23,11 +23,24 @@ impl Guard {
         match AssertUnwindSafe(life).catch_unwind().await {
             Ok(done) => Some(done),
             Err(_) => {
-                let Self { inner, running, key } = self;
-                let row = settle::first_row(&running.snapshot(), running, *key);
-                Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
+                self.end().await;
                 None
             }
         }
+    }
+
+    /// The same for what is left of the life. Not an `async fn`: it would keep the life twice for as long as the turn runs.
+    pub(crate) fn around_all(self, life: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+        AssertUnwindSafe(life).catch_unwind().then(|done| async move {
+            if done.is_err() {
+                self.end().await;
+            }
+        })
+    }
+
+    async fn end(&self) {
+        let Self { inner, running, key } = self;
+        let row = settle::first_row(&running.snapshot(), running, *key);
+        Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;
     }
 }
