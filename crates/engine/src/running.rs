@@ -339,7 +339,7 @@ impl fmt::Debug for Reader {
 pub enum Seen<'a> {
     /// The turn as it stood when that came which is given next, without its text: who answers. Before all else that a read gives, and
     /// where that changes.
-    Standing(&'a Turn),
+    Standing(&'a Arc<Turn>),
     /// A frame, as a provider sent it. Before the events that were made of it.
     Frame(&'a Frame),
     /// An event and its number.

@@ -33,7 +33,7 @@ enum Stage {
 pub(super) struct Chunks {
     include_usage: bool,
     /// The turn as it stood when that came which is written: the assistant is the one whose words they are.
-    turn: Option<Turn>,
+    turn: Option<Arc<Turn>>,
     stage: Stage,
     /// The call that runs; earlier ones have failed.
     call: u32,
@@ -159,8 +159,7 @@ impl Script for Chunks {
             return;
         }
         match seen {
-            Seen::Standing(turn) if self.turn.as_ref() != Some(turn) => self.turn = Some(turn.clone()),
-            Seen::Standing(_) => {}
+            Seen::Standing(turn) => self.turn = Some(Arc::clone(turn)),
             Seen::Frame(frame) => self.frame(frame),
             Seen::Event(_, event) => match event {
                 EventRef::Progress(progress) if frame::is_another_call(&progress.step) => self.another_call(),
@@ -254,7 +253,7 @@ impl Chunks {
     }
 
     fn finish(&mut self, turn: &Turn) {
-        self.turn = Some(turn.clone());
+        self.turn = Some(Arc::new(turn.clone()));
         if let Some(error) = shape::broken(turn) {
             return self.break_off(error);
         }

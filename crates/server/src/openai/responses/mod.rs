@@ -191,7 +191,7 @@ async fn standing(reader: &mut Reader) -> Turn {
         let mut turn = None;
         let read = reader
             .follow(|seen| match seen {
-                Seen::Standing(standing) => turn = Some(standing.clone()),
+                Seen::Standing(standing) => turn = Some(Turn::clone(standing)),
                 Seen::Frame(_) | Seen::Event(..) => {}
             })
             .await;
