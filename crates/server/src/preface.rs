@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// What every HTTP/2 connection begins with (RFC 9113, 3.4), and no HTTP/1 request can.
@@ -19,10 +20,7 @@ pub(crate) enum Version {
 /// A socket whose first bytes have been looked at: they are read from here once more.
 #[derive(Debug)]
 pub(crate) struct Begun<S> {
-    bytes: [u8; HTTP2.len()],
-    /// How many bytes there are, and how many of them have been given out.
-    count: u8,
-    given: u8,
+    bytes: Bytes,
     socket: S,
 }
 
@@ -51,8 +49,15 @@ where
             _ => break Version::One,
         }
     };
-    let count = u8::try_from(count).unwrap_or_default();
-    Ok(Some((version, Begun { bytes, count, given: 0, socket })))
+    let bytes = Bytes::copy_from_slice(bytes.get(..count).unwrap_or_default());
+    Ok(Some((version, Begun { bytes, socket })))
+}
+
+impl<S> Begun<S> {
+    /// Has these bytes, which were read too early, read once more.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.bytes = bytes;
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
@@ -61,14 +66,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let waiting = self.bytes.get(usize::from(self.given)..usize::from(self.count)).unwrap_or_default();
-        if waiting.is_empty() || buffer.remaining() == 0 {
+        if self.bytes.is_empty() || buffer.remaining() == 0 {
             return Pin::new(&mut self.socket).poll_read(context, buffer);
         }
-        let now = waiting.get(..buffer.remaining()).unwrap_or(waiting);
-        let count = u8::try_from(now.len()).unwrap_or_default();
-        buffer.put_slice(now);
-        self.given += count;
+        let count = self.bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.bytes.split_to(count));
+        if self.bytes.is_empty() {
+            // Not an empty part of them, which would keep them.
+            self.bytes = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -126,8 +132,7 @@ mod tests {
 
     /// A socket that gives so many bytes at a time.
     fn tokio_test_socket(said: &[u8], size: usize) -> impl AsyncRead + Unpin + use<> {
-        let chunks: Vec<_> =
-            said.chunks(size).map(bytes::Bytes::copy_from_slice).map(io::Result::Ok).collect();
+        let chunks: Vec<_> = said.chunks(size).map(Bytes::copy_from_slice).map(io::Result::Ok).collect();
         tokio_util::io::StreamReader::new(futures_util::stream::iter(chunks))
     }
 

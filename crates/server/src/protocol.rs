@@ -1,28 +1,34 @@
 //! HTTP/1.1 or HTTP/2: serving a connection in the one that it speaks.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use http::HeaderValue;
 use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{Service as _, service_fn};
+use hyper::service::{HttpService, Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::Shutdown;
 use crate::places::Places;
-use crate::preface::{self, Version};
-use crate::refusal::{Progress, Worded};
+use crate::preface::{self, Begun, Version};
+use crate::progress::{Answer, Progress};
+use crate::refusal::Worded;
 use crate::streams::{self, Pieces, Streams};
+use crate::takeover::{Handed, Slot, Stream, Terms, is_event_stream};
 use crate::tasks::Tasks;
 
 /// The most that one HTTP/1.1 connection buffers each way: a request's head must fit. Small, because there may be many streams.
@@ -88,31 +94,45 @@ impl Protocols {
         }
     }
 
-    async fn serve_one<S>(&self, socket: S, router: Router, shutdown: &Shutdown)
+    async fn serve_one<S>(&self, socket: Begun<S>, router: Router, shutdown: &Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let progress = Progress::default();
-        let socket = Worded::new(socket, progress.clone());
+        let (progress, slot) = (Progress::default(), Slot::default());
+        let mut socket = Worded::new(socket, progress.clone());
         let router = TowerToHyperService::new(router);
-        let idle = progress.clone();
-        let leave = shutdown.leave.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            progress.begin();
-            let (answer, progress, leave) = (router.call(request), progress.clone(), leave.clone());
-            async move {
-                answer.await.map(|mut response| {
-                    if leave.is_cancelled() {
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    response.map(|body| progress.answer(body))
-                })
-            }
+        let (asked, handing, leave) = (progress.clone(), slot.clone(), shutdown.leave.clone());
+        let mut service = service_fn(move |request: http::Request<Incoming>| {
+            let terms = Terms::of(&request);
+            let answer = router.call(request.map(|body| asked.begin(body)));
+            answered(answer, terms, asked.clone(), handing.clone(), leave.clone())
         });
-        let connection = self.one.serve_connection(TokioIo::new(socket), service);
-        // The library's own clock closes it when it is idle for long.
-        let idling = Idling { now: move || idle.is_idle(), long: pending(), linger: self.write_timeout };
-        self.drive(pin!(connection), http1::Connection::graceful_shutdown, idling, shutdown).await;
+        loop {
+            let mut connection = Box::pin(self.one.serve_connection(TokioIo::new(socket), service));
+            // The library's own clock closes it when it is idle for long.
+            let idle = progress.clone();
+            let idling = Idling { now: move || idle.is_idle(), long: pending(), linger: self.write_timeout };
+            // Taken once the library has nothing left to write.
+            let handed = || if progress.is_flushed() { slot.take() } else { None };
+            let finish = http1::Connection::graceful_shutdown;
+            let Some(handed) = self.drive(connection.as_mut(), finish, handed, idling, shutdown).await else {
+                return;
+            };
+            let close = handed.close || shutdown.finish.is_cancelled();
+            let (mut stream, again) = taken_over(connection, handed.response, close);
+            service = again;
+            if !finished(|context| stream.poll(context), shutdown).await {
+                return;
+            }
+            let ahead;
+            (socket, ahead) = stream.into_parts();
+            if close || shutdown.finish.is_cancelled() {
+                // What came behind the request is not answered any more.
+                finished(|context| Pin::new(&mut socket).poll_shutdown(context), shutdown).await;
+                return;
+            }
+            socket.put_back(ahead);
+        }
     }
 
     async fn serve_two<S>(&self, socket: S, router: Router, shutdown: &Shutdown)
@@ -141,17 +161,21 @@ impl Protocols {
             long: streams.idle(self.header_timeout),
             linger: self.write_timeout,
         };
-        self.drive(pin!(connection), http2::Connection::graceful_shutdown, idling, shutdown).await;
+        let finish = http2::Connection::graceful_shutdown;
+        let _: Option<Infallible> = self.drive(pin!(connection), finish, || None, idling, shutdown).await;
     }
 
-    /// Serves until the client has left, the process leaves, or the connection is idle and its place is wanted.
-    async fn drive<C, E>(
+    /// Serves until the client has left, the process leaves, or the connection is idle and its place is wanted: then none. Or until an
+    /// answer is `handed` over: then that.
+    async fn drive<C, E, H>(
         &self,
         mut connection: Pin<&mut C>,
         finish: fn(Pin<&mut C>),
+        handed: impl Fn() -> Option<H>,
         idling: Idling<impl Fn() -> bool, impl Future<Output = ()>>,
         shutdown: &Shutdown,
-    ) where
+    ) -> Option<H>
+    where
         C: Future<Output = Result<(), E>>,
         E: Display,
     {
@@ -163,42 +187,58 @@ impl Protocols {
         if shutdown.finish.is_cancelled()
             && poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await.is_ready()
         {
-            return;
+            return None;
         }
         loop {
             let served = poll_fn(|context| {
                 if let Poll::Ready(served) = connection.as_mut().poll(context) {
-                    return Poll::Ready(Some(served));
+                    return Poll::Ready(Served::Ended(served));
+                }
+                if let Some(handed) = handed() {
+                    return Poll::Ready(Served::Handed(handed));
                 }
                 if !(idling.now)() {
                     wanted = None;
                     return Poll::Pending;
                 }
-                wanted.get_or_insert_with(|| Box::pin(self.wanted())).as_mut().poll(context).map(|()| None)
+                wanted
+                    .get_or_insert_with(|| Box::pin(self.wanted()))
+                    .as_mut()
+                    .poll(context)
+                    .map(|()| Served::Idle)
             });
             tokio::select! {
                 biased;
-                () = shutdown.now.cancelled() => return,
+                () = shutdown.now.cancelled() => return None,
                 () = shutdown.finish.cancelled(), if !finishing => finishing = true,
                 served = served => {
                     match served {
-                        Some(Ok(())) => {}
-                        Some(Err(error)) => broke(&error),
-                        None => tracing::debug!("an idle connection is closed: its place is wanted"),
+                        Served::Ended(Ok(())) => {}
+                        Served::Ended(Err(error)) => broke(&error),
+                        Served::Idle => tracing::debug!("an idle connection is closed: its place is wanted"),
+                        Served::Handed(handed) => return Some(handed),
                     }
-                    return;
+                    return None;
                 }
                 () = long.as_mut(), if !finishing => {
                     finishing = true;
                     lingering = Some(Box::pin(sleep(idling.linger)));
                 }
-                () = some(lingering.as_mut()) => return,
+                () = some(lingering.as_mut()) => return None,
             }
             if finishing {
                 finish(connection.as_mut());
             }
         }
     }
+}
+
+/// What became of a connection.
+enum Served<E, H> {
+    Ended(Result<(), E>),
+    /// It was idle, and its place is wanted.
+    Idle,
+    Handed(H),
 }
 
 /// When a connection is idle.
@@ -209,6 +249,59 @@ struct Idling<Now, Long> {
     long: Long,
     /// … and closed if it stays for so long after that.
     linger: Duration,
+}
+
+/// The answer to a request, if the library is to write it: an event stream is handed to the connection's driver, where that is safe.
+async fn answered(
+    answer: impl Future<Output = Result<Response, Infallible>>,
+    terms: Option<Terms>,
+    progress: Progress,
+    slot: Slot,
+    leave: CancellationToken,
+) -> Result<http::Response<Answer>, Infallible> {
+    let mut response = answer.await?;
+    if leave.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let response = response.map(|body| progress.answer(body));
+    match terms {
+        Some(Terms { close }) if progress.is_read() && is_event_stream(&response) => {
+            let close = close || leave.is_cancelled();
+            match slot.put(Handed { response, close }).await {}
+        }
+        _ => Ok(response),
+    }
+}
+
+/// Takes a connection apart, for a stream to be written on its socket; and the service, for what comes after it.
+///
+/// Not part of an `async fn`: it would keep room for the parts as long as the stream runs.
+fn taken_over<S, T>(
+    connection: Pin<Box<http1::Connection<TokioIo<S>, T>>>,
+    response: http::Response<Answer>,
+    close: bool,
+) -> (Stream<S>, T)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+{
+    let parts = Pin::into_inner(connection).into_parts();
+    (Stream::new(parts.io.into_inner(), &parts.read_buf, response, close), parts.service)
+}
+
+/// Does something with a socket to its end; whether it came to a good one before the process had to leave.
+async fn finished(
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
+    shutdown: &Shutdown,
+) -> bool {
+    let mut now = pin!(shutdown.now.cancelled());
+    poll_fn(|context| {
+        if now.as_mut().poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        poll(context).map(|done| done.inspect_err(broke).is_ok())
+    })
+    .await
 }
 
 /// Resolves when a connection that has said nothing yet is not waited for any more: its first request may be under way when the process

@@ -6,83 +6,17 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
 use bytes::Bytes;
 use chat::ErrorCode;
 use http::{Method, StatusCode};
-use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::metrics;
 use crate::middleware::request_id;
-
-/// How far a connection is with its request. Shared by its socket, its service and the body of its answer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Arc<AtomicU8>);
-
-/// No request has come, or the last one's answer has been written to its end.
-const IDLE: u8 = 0;
-/// A request is at work, or its answer is being made.
-const BUSY: u8 = 1;
-/// The answer is made; some of it may wait to be written.
-const MADE: u8 = 2;
-
-impl Progress {
-    /// A request has come.
-    pub(crate) fn begin(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
-    }
-
-    /// Whether no request is at work, and nothing of an answer waits to be written.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IDLE
-    }
-
-    /// The request's answer, which ends it.
-    pub(crate) fn answer(&self, body: Body) -> Answer {
-        Answer { body, _made: Made(self.clone()) }
-    }
-}
-
-/// The body of an answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    body: Body,
-    _made: Made,
-}
-
-#[derive(Debug)]
-struct Made(Progress);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        self.0.0.store(MADE, Ordering::Relaxed);
-    }
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+use crate::preface::Begun;
+use crate::progress::Progress;
 
 /// A socket whose refusals are put in words.
 #[derive(Debug)]
@@ -91,6 +25,13 @@ pub(crate) struct Worded<S> {
     progress: Progress,
     /// What is written in place of a refusal, as far as it is not written yet.
     instead: Option<Bytes>,
+}
+
+impl<S> Worded<Begun<S>> {
+    /// Has these bytes, which were read too early, read once more.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.socket.put_back(bytes);
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Worded<S> {
@@ -166,6 +107,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.progress.writes();
         match ready!(self.poll_instead(context, bytes))? {
             Some(written) => Poll::Ready(Ok(written)),
             None => Pin::new(&mut self.socket).poll_write(context, bytes),
@@ -177,6 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.progress.writes();
         // A refusal is one piece, because there is no body.
         let first = buffers.iter().find(|buffer| !buffer.is_empty()).map_or(&[][..], |buffer| buffer);
         match ready!(self.poll_instead(context, first))? {
@@ -191,8 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
-        // The library flushes once it has nothing left to write: what it writes next is no part of the answer.
-        let _ = self.progress.0.compare_exchange(MADE, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        self.progress.written();
         Poll::Ready(Ok(()))
     }
 

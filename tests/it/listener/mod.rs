@@ -2,6 +2,7 @@
 
 mod refused;
 mod slow;
+mod stream;
 mod tls;
 
 use std::net::SocketAddr;

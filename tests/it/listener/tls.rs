@@ -10,7 +10,7 @@ use super::{connect, read_to_end, running};
 use crate::gateway::{Gateway, Plan};
 
 /// A certificate for `localhost` that signs itself, good until the year 2126, and its key: known to all, of use to none.
-fn certificate() -> Tls {
+pub(super) fn certificate() -> Tls {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("it/listener");
     Tls { certificate: folder.join("localhost.pem"), key: folder.join("localhost.key") }
 }
