@@ -1,6 +1,7 @@
 //! Heads: of a request, written; of an answer, read.
 
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{
@@ -37,7 +38,7 @@ pub(super) enum Framing {
     Close,
 }
 
-/// Writes a request's head.
+/// Writes a request's head. The port that the URL's scheme means is not said.
 pub(super) fn encode(parts: &Parts, body: &Bytes) -> Result<Bytes, Failure> {
     let authority = parts.uri.authority().ok_or(Failure::Unreachable)?;
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -52,7 +53,8 @@ pub(super) fn encode(parts: &Parts, body: &Bytes) -> Result<Bytes, Failure> {
     };
     let given = |name: &HeaderName| parts.headers.contains_key(name);
     if !given(&HOST) {
-        let port = authority.port_u16().filter(|port| *port != 80);
+        let usual = super::port_of(parts.uri.scheme());
+        let port = authority.port_u16().filter(|port| *port != usual);
         match port {
             Some(_) => put(&HOST, authority.as_str().as_bytes()),
             None => put(&HOST, authority.host().as_bytes()),
@@ -68,7 +70,7 @@ pub(super) fn encode(parts: &Parts, body: &Bytes) -> Result<Bytes, Failure> {
         put(name, value.as_bytes());
     }
     if !body.is_empty() || matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        put(&CONTENT_LENGTH, body.len().to_string().as_bytes());
+        let _ = write!(head, "content-length: {}\r\n", body.len());
     }
     head.extend_from_slice(b"\r\n");
     Ok(head.into())
@@ -78,25 +80,33 @@ fn framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == CONNECTION
 }
 
+/// How much may come with a head for the headers to share its memory, which they may hold for as long as the body goes on.
+const SHARED_BYTES_MAX: usize = 1024;
+
 /// Reads an answer's head: it and its length in bytes; none while it is not whole. The heads of interim answers (1xx) are skipped by
 /// whoever reads.
 ///
 /// # Errors
 /// It is none: what about it is wrong.
-pub(super) fn decode(bytes: &[u8], without_body: bool) -> Result<Option<(Head, usize)>, &'static str> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut headers);
-    let length = match response.parse(bytes) {
+pub(super) fn decode(bytes: &Bytes, without_body: bool) -> Result<Option<(Head, usize)>, &'static str> {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err("no head of an answer"),
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("no status")?;
+    let shared = bytes.len() - length <= SHARED_BYTES_MAX;
     let mut map = HeaderMap::with_capacity(response.headers.len());
     for header in &*response.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| "a header's name")?;
-        let value = HeaderValue::from_bytes(header.value).map_err(|_| "a header's value")?;
-        map.append(name, value);
+        let value = match shared {
+            true => HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)),
+            false => HeaderValue::from_bytes(header.value),
+        };
+        map.append(name, value.map_err(|_| "a header's value")?);
     }
     let is_new = response.version == Some(1);
     let framing = if without_body || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
@@ -110,6 +120,12 @@ pub(super) fn decode(bytes: &[u8], without_body: bool) -> Result<Option<(Head, u
     };
     let keep_alive = framing != Framing::Close && if is_new { !said("close") } else { said("keep-alive") };
     Ok(Some((Head { status, headers: map, framing, keep_alive }, length)))
+}
+
+/// Whether this is how HTTP/2 begins, or ends because it was not spoken to it: a frame of settings, or of leave-taking, for the whole
+/// connection. No answer of HTTP/1 begins with a zero.
+pub(super) fn is_newer(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, _, _, 4 | 7, _, 0, 0, 0, 0, ..])
 }
 
 fn body_framing(headers: &HeaderMap, is_new: bool) -> Result<Framing, &'static str> {
@@ -141,7 +157,7 @@ mod tests {
     use super::*;
 
     fn framing_of(head: &str) -> Result<(Framing, bool), &'static str> {
-        decode(head.as_bytes(), false).map(|read| {
+        decode(&Bytes::copy_from_slice(head.as_bytes()), false).map(|read| {
             let (head, _) = read.unwrap();
             (head.framing, head.keep_alive)
         })
@@ -178,12 +194,34 @@ mod tests {
 
     #[test]
     fn a_head_is_read_once_it_is_whole() {
-        let head = b"HTTP/1.1 200 OK\r\nx-a: 1\r\n\r\nrest";
+        let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nx-a: 1\r\n\r\nrest");
         for cut in 0..head.len() - 4 {
-            assert!(decode(&head[..cut], false).unwrap().is_none(), "{cut}");
+            assert!(decode(&head.slice(..cut), false).unwrap().is_none(), "{cut}");
         }
-        let (read, length) = decode(head, false).unwrap().unwrap();
+        let (read, length) = decode(&head, false).unwrap().unwrap();
         assert_eq!((read.headers["x-a"].as_bytes(), length), (&b"1"[..], head.len() - 4));
-        assert!(decode(b"SSH-2.0-OpenSSH_9.6\r\n", false).is_err());
+        assert!(decode(&Bytes::from_static(b"SSH-2.0-OpenSSH_9.6\r\n"), false).is_err());
+    }
+
+    #[test]
+    fn the_other_protocol_is_known_by_its_first_frame() {
+        let settings = [0, 0, 18, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
+        assert!(is_newer(&settings) && !is_newer(&settings[..8]) && !is_newer(b"HTTP/1.1 200 OK\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_host_is_said_with_the_port_that_its_scheme_does_not_mean() {
+        for (url, host) in [
+            ("http://a.test:80/", "a.test"),
+            ("https://a.test:443/", "a.test"),
+            ("http://a.test:443/", "a.test:443"),
+            ("https://a.test:80/", "a.test:80"),
+            ("https://[::1]:8443/", "[::1]:8443"),
+        ] {
+            let (parts, body) = http::Request::get(url).body(Bytes::new()).unwrap().into_parts();
+            let head = encode(&parts, &body).unwrap();
+            let line = format!("host: {host}\r\n");
+            assert!(std::str::from_utf8(&head).unwrap().contains(&line), "{url}");
+        }
     }
 }

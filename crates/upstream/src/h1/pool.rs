@@ -1,42 +1,12 @@
 //! Connections that wait for the next call.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use crate::client::POOL_IDLE;
 use crate::tasks;
-
-/// How long what the runtime knows of a connection counts as all there is to know.
-const KNOWN_FOR: Duration = Duration::from_millis(50);
-
-/// A connection.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) socket: TcpStream,
-}
-
-impl Connection {
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket }
-    }
-
-    /// Whether nothing has come while it waited: neither its end nor bytes that nobody asked for.
-    fn is_quiet(&self, since: Instant) -> bool {
-        // What the runtime knows is as good as what the system says, where it has only just looked.
-        let known = self.socket.ready(Interest::READABLE).now_or_never().is_none();
-        if known && since.elapsed() < KNOWN_FOR {
-            return true;
-        }
-        let mut byte = [0];
-        matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
 
 /// The connections of one upstream that wait.
 #[derive(Debug)]
@@ -61,7 +31,7 @@ impl Pool {
     /// One that can be used: that which has waited shortest.
     pub(super) fn take(&self) -> Option<Connection> {
         loop {
-            let (connection, since) = self.lock().connections.pop()?;
+            let (mut connection, since) = self.lock().connections.pop()?;
             if since.elapsed() >= POOL_IDLE {
                 // All others have waited longer.
                 self.lock().connections.clear();
