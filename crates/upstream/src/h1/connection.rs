@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use super::READ_BYTES;
@@ -28,13 +29,33 @@ thread_local! {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: TcpStream,
+    /// There, but while it is moved.
+    socket: Option<TcpStream>,
     tls: Option<Box<Session>>,
+    /// The runtime that listens to it.
+    home: Id,
 }
 
 impl Connection {
+    /// A connection that the runtime of the caller listens to.
     pub(super) fn new(socket: TcpStream, tls: Option<Session>) -> Self {
-        Self { socket, tls: tls.map(Box::new) }
+        Self { socket: Some(socket), tls: tls.map(Box::new), home: Handle::current().id() }
+    }
+
+    /// The runtime that listens to it.
+    pub(super) fn home(&self) -> Id {
+        self.home
+    }
+
+    /// Moves it to the runtime of the caller: what another one learns of it costs a change of threads each time.
+    pub(super) fn move_here(mut self) -> io::Result<Self> {
+        let here = Handle::current().id();
+        if self.home != here {
+            let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+            self.socket = Some(TcpStream::from_std(socket.into_std()?)?);
+            self.home = here;
+        }
+        Ok(self)
     }
 
     /// Sends what can be sent now, and takes it off. How many bytes went out.
@@ -43,13 +64,14 @@ impl Connection {
         context: &mut Context<'_>,
         unsent: &mut Chain<Bytes, Bytes>,
     ) -> Poll<io::Result<usize>> {
+        let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         if let Some(session) = &mut self.tls {
-            return session.poll_write(&mut self.socket, context, unsent);
+            return session.poll_write(socket, context, unsent);
         }
         let mut slices = [IoSlice::new(&[]); 2];
         let count = unsent.chunks_vectored(&mut slices);
         let slices = slices.get(..count).unwrap_or_default();
-        let count = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, slices))?;
+        let count = ready!(Pin::new(socket).poll_write_vectored(context, slices))?;
         unsent.advance(count);
         Poll::Ready(Ok(count))
     }
@@ -68,13 +90,14 @@ impl Connection {
         context: &mut Context<'_>,
         mut take: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
+        let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         if let Some(session) = &mut self.tls {
-            return session.poll_read(&mut self.socket, context, &mut take);
+            return session.poll_read(socket, context, &mut take);
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch.get_mut(..READ_BYTES).unwrap_or_default());
             // Knows, unlike a mere attempt at reading, that a read which leaves room in the buffer has read all there was.
-            ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+            ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
             take(buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
         })
@@ -82,23 +105,24 @@ impl Connection {
 
     /// Whether nothing has come while it waited: neither its end nor bytes that nobody asked for.
     pub(super) fn is_quiet(&mut self, since: Instant) -> bool {
+        let Some(socket) = &self.socket else { return false };
         // What the runtime knows is as good as what the system says, where it has only just looked.
-        let known = self.socket.ready(Interest::READABLE).now_or_never().is_none();
+        let known = socket.ready(Interest::READABLE).now_or_never().is_none();
         if known && since.elapsed() < KNOWN_FOR {
             return true;
         }
         if let Some(session) = &mut self.tls {
-            return session.is_quiet(&self.socket);
+            return session.is_quiet(socket);
         }
         let mut byte = [0];
-        matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(session) = &mut self.tls {
-            session.close(&self.socket);
+        if let (Some(session), Some(socket)) = (&mut self.tls, &self.socket) {
+            session.close(socket);
         }
     }
 }
