@@ -1,6 +1,5 @@
 //! Heads: of a request, written; of an answer, read.
 
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
@@ -8,9 +7,8 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::Failure;
 use crate::client::AGENT;
 
 /// How many headers an answer may have.
@@ -38,46 +36,81 @@ pub(super) enum Framing {
     Close,
 }
 
-/// Writes a request's head. The port that the URL's scheme means is not said.
-pub(super) fn encode(parts: &Parts, body: &Bytes) -> Result<Bytes, Failure> {
-    let authority = parts.uri.authority().ok_or(Failure::Unreachable)?;
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let mut head = Vec::with_capacity(512);
-    // Writing to a vector cannot fail.
-    let _ = write!(head, "{} {path} HTTP/1.1\r\n", parts.method);
-    let mut put = |name: &HeaderName, value: &[u8]| {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
-        head.extend_from_slice(b"\r\n");
-    };
-    let given = |name: &HeaderName| parts.headers.contains_key(name);
-    if !given(&HOST) {
-        let usual = super::port_of(parts.uri.scheme());
-        let port = authority.port_u16().filter(|port| *port != usual);
-        match port {
-            Some(_) => put(&HOST, authority.as_str().as_bytes()),
-            None => put(&HOST, authority.host().as_bytes()),
-        }
+/// What stands in the head of each request to one server.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    /// The lines of host and agent.
+    host: Vec<u8>,
+    agent: Vec<u8>,
+}
+
+impl Fixed {
+    /// For this server. The port that the URL's scheme means is not said.
+    pub(super) fn new(url: &Uri) -> Option<Self> {
+        let authority = url.authority()?;
+        let port = authority.port_u16().filter(|port| *port != super::port_of(url.scheme()));
+        let host = if port.is_some() { authority.as_str() } else { authority.host() };
+        let (mut host_line, mut agent_line) = (Vec::new(), Vec::new());
+        put(&mut host_line, &HOST, host.as_bytes());
+        put(&mut agent_line, &USER_AGENT, AGENT.as_bytes());
+        Some(Self { host: host_line, agent: agent_line })
     }
-    for (name, value) in [(USER_AGENT, AGENT), (ACCEPT, "*/*"), (ACCEPT_ENCODING, "gzip")] {
-        if !given(&name) {
-            put(&name, value.as_bytes());
-        }
+}
+
+/// Appends a header.
+fn put(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    let name = name.as_str().as_bytes();
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Writes a request's head.
+pub(super) fn encode(parts: &Parts, body: &Bytes, fixed: &Fixed) -> Bytes {
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let (mut host, mut agent, mut accept, mut coding) = (true, true, true, true);
+    for name in parts.headers.keys() {
+        host &= *name != HOST;
+        agent &= *name != USER_AGENT;
+        accept &= *name != ACCEPT;
+        coding &= *name != ACCEPT_ENCODING;
+    }
+    let mut head = Vec::with_capacity(512);
+    for piece in [
+        parts.method.as_str().as_bytes(),
+        b" ",
+        path.as_bytes(),
+        b" HTTP/1.1\r\n",
+        if host { &fixed.host } else { &[][..] },
+        if agent { &fixed.agent } else { &[][..] },
+        if accept { b"accept: */*\r\n" } else { &[][..] },
+        if coding { b"accept-encoding: gzip\r\n" } else { &[][..] },
+    ] {
+        head.extend_from_slice(piece);
     }
     // Ours to say, whatever else is configured.
     for (name, value) in parts.headers.iter().filter(|(name, _)| !framing(name)) {
-        put(name, value.as_bytes());
+        put(&mut head, name, value.as_bytes());
     }
     if !body.is_empty() || matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        let _ = write!(head, "content-length: {}\r\n", body.len());
+        put(&mut head, &CONTENT_LENGTH, itoa::Buffer::new().format(body.len()).as_bytes());
     }
     head.extend_from_slice(b"\r\n");
-    Ok(head.into())
+    head.into()
 }
 
 fn framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == CONNECTION
+}
+
+/// Which headers there are of those that say how the answer ends: what is not there need not be looked up.
+#[derive(Debug, Default)]
+struct Says {
+    length: bool,
+    coding: bool,
+    connection: bool,
 }
 
 /// How much may come with a head for the headers to share its memory, which they may hold for as long as the body goes on.
@@ -100,21 +133,28 @@ pub(super) fn decode(bytes: &Bytes, without_body: bool) -> Result<Option<(Head, 
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("no status")?;
     let shared = bytes.len() - length <= SHARED_BYTES_MAX;
     let mut map = HeaderMap::with_capacity(response.headers.len());
+    let mut says = Says::default();
     for header in &*response.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| "a header's name")?;
         let value = match shared {
             true => HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)),
             false => HeaderValue::from_bytes(header.value),
         };
+        says.length |= name == CONTENT_LENGTH;
+        says.coding |= name == TRANSFER_ENCODING;
+        says.connection |= name == CONNECTION;
         map.append(name, value.map_err(|_| "a header's value")?);
     }
     let is_new = response.version == Some(1);
     let framing = if without_body || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         Framing::None
     } else {
-        body_framing(&map, is_new)?
+        body_framing(&map, is_new, &says)?
     };
     let said = |word: &str| {
+        if !says.connection {
+            return false;
+        }
         let words = map.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
         words.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
     };
@@ -128,8 +168,10 @@ pub(super) fn is_newer(bytes: &[u8]) -> bool {
     matches!(bytes, [0, _, _, 4 | 7, _, 0, 0, 0, 0, ..])
 }
 
-fn body_framing(headers: &HeaderMap, is_new: bool) -> Result<Framing, &'static str> {
-    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+fn body_framing(headers: &HeaderMap, is_new: bool, says: &Says) -> Result<Framing, &'static str> {
+    if says.coding
+        && let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back()
+    {
         if !is_new {
             return Err("an encoding that its version does not have");
         }
@@ -137,12 +179,14 @@ fn body_framing(headers: &HeaderMap, is_new: bool) -> Result<Framing, &'static s
         let chunked = last.trim().eq_ignore_ascii_case("chunked");
         return Ok(if chunked { Framing::Chunked } else { Framing::Close });
     }
+    if !says.length {
+        return Ok(Framing::Close);
+    }
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         // Some servers and proxies say it twice, also in one line.
-        for word in value.to_str().map_err(|_| "the length")?.split(',').map(str::trim) {
-            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-            let one: u64 = word.parse().ok().filter(|_| digits).ok_or("the length")?;
+        for word in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let one = number(word).ok_or("the length")?;
             if length.is_some_and(|other| other != one) {
                 return Err("two lengths");
             }
@@ -150,6 +194,15 @@ fn body_framing(headers: &HeaderMap, is_new: bool) -> Result<Framing, &'static s
         }
     }
     Ok(length.map_or(Framing::Close, Framing::Length))
+}
+
+/// A number of digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 #[cfg(test)]
@@ -175,9 +228,13 @@ mod tests {
         assert_eq!(read("transfer-encoding: gzip\r\n"), Ok((Framing::Close, false)));
         assert_eq!(read("connection: x, Close\r\ncontent-length: 0\r\n"), Ok((Framing::Length(0), false)));
         assert_eq!(read(""), Ok((Framing::Close, false)));
-        for wrong in
-            ["content-length: +5\r\n", "content-length: 5\r\ncontent-length: 6\r\n", "content-length:\r\n"]
-        {
+        for wrong in [
+            "content-length: +5\r\n",
+            "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length:\r\n",
+            "content-length: 5,\r\n",
+            "content-length: 18446744073709551616\r\n",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert_eq!(framing_of("HTTP/1.1 204 No Content\r\n\r\n"), Ok((Framing::None, true)));
@@ -219,9 +276,26 @@ mod tests {
             ("https://[::1]:8443/", "[::1]:8443"),
         ] {
             let (parts, body) = http::Request::get(url).body(Bytes::new()).unwrap().into_parts();
-            let head = encode(&parts, &body).unwrap();
+            let head = encode(&parts, &body, &Fixed::new(&parts.uri).unwrap());
             let line = format!("host: {host}\r\n");
             assert!(std::str::from_utf8(&head).unwrap().contains(&line), "{url}");
         }
+    }
+
+    #[test]
+    fn what_a_call_says_itself_is_said_once() {
+        let request = http::Request::post("http://a.test/b?c=d")
+            .header("accept", "text/event-stream")
+            .header("content-length", "7")
+            .header("host", "other.test")
+            .header("x-two", "1")
+            .header("x-two", "2");
+        let (parts, body) = request.body(Bytes::from_static(b"{}")).unwrap().into_parts();
+        let head = encode(&parts, &body, &Fixed::new(&parts.uri).unwrap());
+        let expected = format!(
+            "POST /b?c=d HTTP/1.1\r\nuser-agent: {AGENT}\r\naccept-encoding: gzip\r\naccept: text/event-stream\r\nhost: other.test\r\n\
+             x-two: 1\r\nx-two: 2\r\ncontent-length: 2\r\n\r\n"
+        );
+        assert_eq!(std::str::from_utf8(&head).unwrap(), expected);
     }
 }

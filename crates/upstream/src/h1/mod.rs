@@ -44,6 +44,8 @@ pub(crate) struct Client {
     port: u16,
     tls: Option<Tls>,
     connect_timeout: Duration,
+    /// What each request says.
+    fixed: head::Fixed,
     pool: Arc<Pool>,
 }
 
@@ -104,6 +106,7 @@ impl Client {
             port: authority.port_u16().unwrap_or(port_of(config.base_url.scheme())),
             tls,
             connect_timeout: config.connect_timeout,
+            fixed: head::Fixed::new(&config.base_url)?,
             pool: Pool::new(config.max_concurrency.max(1)),
         })
     }
@@ -112,7 +115,7 @@ impl Client {
     pub(crate) async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, Stopped> {
         let without_body = request.method() == http::Method::HEAD;
         let (parts, body) = request.into_parts();
-        let head = head::encode(&parts, &body).map_err(Stopped::Failed)?;
+        let head = head::encode(&parts, &body, &self.fixed);
         let mut reused = self.pool.take();
         let (exchange, head) = loop {
             let (connection, is_reused) = match reused.take() {
