@@ -153,13 +153,16 @@ impl Session {
                     self.broken = true;
                     return Poll::Ready(Err(short()));
                 }
-                let mut said = 0;
+                let (mut said, was_flushed) = (0, self.is_flushed());
                 self.keep(scratch.get_mut(..kept + count).unwrap_or_default(), |bytes| {
                     said += bytes.len();
                     take(bytes);
                 })?;
-                // New keys are confirmed, for instance. What cannot be sent now goes with what is sent next.
-                let _ = self.poll_flush(socket, context)?;
+                if was_flushed {
+                    // New keys are confirmed, for instance. What cannot be sent now goes with what is sent next, and if that cannot be
+                    // sent either, what was said may say why.
+                    let _ = self.poll_flush(socket, context);
+                }
                 if said > 0 {
                     return Poll::Ready(Ok(said));
                 }

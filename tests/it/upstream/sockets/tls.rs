@@ -399,6 +399,33 @@ async fn large_requests_and_answers_are_whole() {
 }
 
 #[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_request_is_taken() {
+    let authority = Authority::new();
+    let acceptor = authority.localhost(&[]);
+    let (listener, upstream) = trusting(&authority, "localhost").await;
+    let (refused, was_refused) = oneshot::channel();
+    let serve = async {
+        let mut socket = accept(&listener, &acceptor).await;
+        assert!(socket.read_buf(&mut Vec::new()).await.unwrap() > 0);
+        answer(&mut socket, b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\n\r\ntoo much").await;
+        socket.shutdown().await.unwrap();
+        // The rest is not read.
+        was_refused.await.unwrap();
+    };
+    let ask = async {
+        let body = Bytes::from(vec![b'x'; 20_000_000]);
+        match upstream.send(Call { body, ..call(MINUTE) }).await {
+            Err(Failure::Refused(refusal)) => {
+                assert_eq!((refusal.status.as_u16(), &refusal.body[..]), (413, &b"too much"[..]));
+            }
+            other => panic!("{other:?}"),
+        }
+        refused.send(()).unwrap();
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
 async fn a_dropped_call_or_body_ends_its_connection_as_tls_has_it() {
     let authority = Authority::new();
     let acceptor = authority.localhost(&[]);
