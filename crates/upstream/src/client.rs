@@ -15,7 +15,7 @@ use tower::util::{BoxCloneSyncService, service_fn};
 use tower::{Service, ServiceExt};
 
 use crate::attempt::Attempt;
-use crate::{Body, BuildError, Clock, Config, Failure, h1, tls};
+use crate::{Authorities, Body, BuildError, Clock, Config, Failure, h1, tls};
 
 /// What sends requests, innermost: any status is an answer. The real one is made by [`crate::Upstream::open`]; another takes
 /// its place in tests ([`crate::Upstream::with_client`]).
@@ -37,12 +37,12 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const PROTOCOLS: [&str; 2] = ["h2", h1::PROTOCOL];
 
 /// Makes the client.
-pub(crate) fn open(config: &Config) -> Result<Client, BuildError> {
-    let authorities = config.ca_file.as_deref().map(tls::authorities).transpose()?.unwrap_or_default();
+pub(crate) fn open(config: &Config, machine: &Authorities) -> Result<Client, BuildError> {
+    let further = config.ca_file.as_deref().map(tls::authorities).transpose()?.unwrap_or_default();
     if h1::reaches(config) && !h1::is_secure(config) {
         return h1::Client::open(config, None).ok_or(BuildError::BaseUrl).map(lean);
     }
-    let tls = tls::open(authorities)?;
+    let tls = tls::open(machine, further)?;
     let general = general(config, tls.clone())?;
     Ok(match h1::Client::open(config, Some(tls)) {
         Some(client) => either(client, general),

@@ -28,4 +28,5 @@ pub use call::{Answered, Body, Call, Classifier, Observer, Repeat, Response, Ret
 pub use client::Client;
 pub use config::{BreakerConfig, BuildError, Config, RetryConfig};
 pub use failure::{Cause, Clock, Failure, Lost, Refusal};
+pub use tls::Authorities;
 pub use upstream::{LastFailure, Status, Upstream};
