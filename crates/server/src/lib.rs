@@ -24,6 +24,7 @@ mod query;
 mod refusal;
 mod routes;
 mod scrape;
+mod series;
 mod server;
 mod sse;
 mod stack;
