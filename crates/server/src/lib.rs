@@ -23,6 +23,7 @@ mod protocol;
 mod query;
 mod refusal;
 mod routes;
+mod scan;
 mod scrape;
 mod series;
 mod server;

@@ -1,11 +1,11 @@
 //! Request bodies: JSON in, with an answer that names the field when something is wrong with it.
 //!
-//! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
-//! twice) and, where the request is repeatable, gives the form in which two bodies can be compared; and once as what the route
-//! wants. What is wrong is found without keeping book of where; only then is it read once more, to name the place.
+//! Nearly all bodies are right: they are looked through for fields that are given twice, and read as what the route wants. Where
+//! something is wrong with one, it is read once more as any JSON, which finds what is wrong whatever it says (syntax, depth, a field
+//! given twice), and then once as what the route wants with book kept of where, to name the place. Where the request is
+//! repeatable, it is read as any JSON as well, for the form in which two bodies can be compared.
 
 mod at_most;
-mod check;
 mod number;
 mod object;
 mod word;
@@ -30,6 +30,7 @@ use serde_path_to_error::{Path, Segment};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
+use crate::scan;
 
 pub(crate) use at_most::AtMost;
 pub(crate) use number::{whole, whole_given};
@@ -43,6 +44,13 @@ pub(crate) struct Body<T> {
     pub(crate) idempotency: Option<Idempotency>,
 }
 
+/// The same, with the text that it was read from: an object.
+#[derive(Debug)]
+pub(crate) struct WithText<T> {
+    pub(crate) body: Body<T>,
+    pub(crate) text: String,
+}
+
 /// The same where the whole body may be left out: then it reads as `{}`.
 #[derive(Debug)]
 pub(crate) struct OptionalBody<T>(pub(crate) Body<T>);
@@ -51,7 +59,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, None).await
+        read(request, app, None).await.map(|(body, _)| body)
     }
 }
 
@@ -59,15 +67,26 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, Some("{}")).await.map(Self)
+        read(request, app, Some("{}")).await.map(|(body, _)| Self(body))
     }
 }
 
+impl<T: DeserializeOwned> FromRequest<App> for WithText<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (body, bytes) = read(request, app, None).await?;
+        let text = String::from_utf8(bytes.into()).map_err(ApiError::internal)?;
+        Ok(Self { body, text })
+    }
+}
+
+/// The body, and the bytes that it was read from.
 async fn read<T: DeserializeOwned>(
     request: Request,
     app: &App,
     absent: Option<&'static str>,
-) -> Result<Body<T>, ApiError> {
+) -> Result<(Body<T>, Bytes), ApiError> {
     let announced = request.body().size_hint().lower();
     let (parts, body) = request.with_limited_body().into_parts();
     let labelled = is_json(&parts.headers);
@@ -92,8 +111,14 @@ async fn read<T: DeserializeOwned>(
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| ApiError::new(ErrorCode::InvalidJson, "the body is not UTF-8"))?;
     let repeatable = idempotency::is_asked_for(&parts);
-    let canonical = if !repeatable && check::is_fine(text) { None } else { Some(canonical(text)?) };
-    let value = parse(text)?;
+    let fine = if repeatable { None } else { if_fine(text) };
+    let (value, canonical) = match fine {
+        Some(value) => (value, None),
+        None => {
+            let canonical = canonical(text)?;
+            (parse(text)?, Some(canonical))
+        }
+    };
     let idempotency = match canonical.filter(|_| repeatable) {
         Some(canonical) => {
             let caller = crate::middleware::auth::Who::of(&parts)?;
@@ -102,7 +127,13 @@ async fn read<T: DeserializeOwned>(
         }
         None => None,
     };
-    Ok(Body { value, idempotency })
+    Ok((Body { value, idempotency }, bytes))
+}
+
+/// The body as the route wants it, where that can be had without a closer look.
+fn if_fine<T: DeserializeOwned>(text: &str) -> Option<T> {
+    scan::fields(text)?;
+    serde_json::from_str(text).ok()
 }
 
 /// The body as any JSON object.

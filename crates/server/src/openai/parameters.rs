@@ -15,6 +15,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::insert;
+use crate::scan;
 
 const IGNORED: HeaderName = HeaderName::from_static("x-ignored-parameters");
 /// How many ignored parameters are named, and how long a name may be: a header has its bounds.
@@ -43,7 +44,12 @@ pub(super) fn of(fields: &Fields, own: &[&str]) -> Parameters {
 }
 
 /// The same for the body's text, which is an object.
-pub(super) fn of_body(body: &RawValue, own: &[&str]) -> Parameters {
+pub(super) fn of_body(body: &str, own: &[&str]) -> Parameters {
+    if let Some(fields) = scan::fields(body) {
+        let mut all = Parameters::default();
+        fields.into_iter().for_each(|(name, value)| all.sort(name, value, own));
+        return all;
+    }
     struct Reads<'a>(&'a [&'a str]);
     impl<'de> Visitor<'de> for Reads<'_> {
         type Value = Parameters;
@@ -63,7 +69,7 @@ pub(super) fn of_body(body: &RawValue, own: &[&str]) -> Parameters {
         }
     }
     // The body was read before: it is one.
-    serde_json::Deserializer::from_str(body.get()).deserialize_map(Reads(own)).unwrap_or_default()
+    serde_json::Deserializer::from_str(body).deserialize_map(Reads(own)).unwrap_or_default()
 }
 
 impl Parameters {

@@ -12,7 +12,7 @@ use engine::{Read, Reader, Seen};
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::body::{self, Body};
+use crate::body::{Body, WithText};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::openai::parameters::{self, Parameters};
@@ -39,10 +39,9 @@ struct Asked {
 pub(super) async fn create(
     State(app): State<App>,
     who: Who,
-    Body { value, idempotency }: Body<Box<RawValue>>,
+    WithText { body: Body { value: wanted, idempotency }, text }: WithText<Wanted>,
 ) -> Result<Response, ApiError> {
-    let wanted: Wanted = body::parse(value.get())?;
-    let parameters = parameters::of_body(&value, OWN);
+    let parameters = parameters::of_body(&text, OWN);
     let view = models::asked(&app, &who, wanted.model())?;
     if !view.passes_through
         && let Some(field) = parameters.needs.first()
@@ -53,7 +52,8 @@ pub(super) async fn create(
         Asked { passed_through: view.passes_through, include_usage: wanted.include_usage(), parameters };
     let mut ask = wanted.into_ask(&view, who.caller())?;
     if view.passes_through {
-        let mut extension = asked.parameters.extension(value);
+        let text = RawValue::from_string(text).map_err(ApiError::internal)?;
+        let mut extension = asked.parameters.extension(text);
         extension.needs = extension.needs.or(ask.1);
         ask.0.extension = Some(extension);
     }

@@ -1,0 +1,311 @@
+//! JSON that is looked at and not read: whether a text is an object in which no field is given twice, and where its fields stand.
+//!
+//! Long strings are passed over many bytes at a time, and nothing is made of anything: that costs a fifth of what a parser does, which
+//! goes byte by byte where it passes over something. What is rare (names with escapes, numbers that may be too large, halves of
+//! characters) is left to one.
+
+use memchr::memchr2;
+
+/// In an object with more fields than this, comparing each with all before it takes too long.
+const FIELDS_MAX: usize = 64;
+/// How deep values may stand in one another: less than what the parser takes.
+const DEPTH_MAX: usize = 64;
+/// Numbers of so many bytes are within the bounds of every type for numbers of such a kind.
+const NUMBER_BYTES_MAX: usize = 18;
+
+/// The fields of the object that the text is, in order: their names, in which nothing is escaped, and their values as they are written.
+///
+/// None where the text is no JSON object, where some object in it has a field twice, and where that takes a closer look.
+pub(crate) fn fields(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut scan = Scan { text, at: 0, fields: Vec::with_capacity(16) };
+    if scan.take()? != b'{' {
+        return None;
+    }
+    scan.object(DEPTH_MAX)?;
+    scan.skip_space();
+    (scan.at == text.len()).then_some(scan.fields)
+}
+
+/// Goes through a text. What returns an option stands behind what it has looked at, or returns none.
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+    /// The fields of all objects that are open, outermost first.
+    fields: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Scan<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn take(&mut self) -> Option<u8> {
+        self.skip_space();
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// Whether the next byte that is no white space is this one, which is then taken.
+    fn take_if(&mut self, wanted: u8) -> bool {
+        self.skip_space();
+        let is_it = self.peek() == Some(wanted);
+        self.at += usize::from(is_it);
+        is_it
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.take()? {
+            b'"' => self.string().map(drop),
+            b'{' => {
+                let outer = self.fields.len();
+                self.object(depth.checked_sub(1)?)?;
+                self.fields.truncate(outer);
+                Some(())
+            }
+            b'[' => self.array(depth.checked_sub(1)?),
+            b't' => self.rest_of_word("rue"),
+            b'f' => self.rest_of_word("alse"),
+            b'n' => self.rest_of_word("ull"),
+            b'-' | b'0'..=b'9' => {
+                self.at -= 1;
+                self.number()
+            }
+            _ => None,
+        }
+    }
+
+    /// What is behind an object's bracket.
+    fn object(&mut self, depth: usize) -> Option<()> {
+        if self.take_if(b'}') {
+            return Some(());
+        }
+        let begin = self.fields.len();
+        loop {
+            if self.take()? != b'"' {
+                return None;
+            }
+            let name = self.string().filter(|name| !name.contains('\\'))?;
+            let before = self.fields.get(begin..)?;
+            if before.len() >= FIELDS_MAX || before.iter().any(|(other, _)| *other == name) {
+                return None;
+            }
+            if self.take()? != b':' {
+                return None;
+            }
+            self.skip_space();
+            let (place, from) = (self.fields.len(), self.at);
+            self.fields.push((name, ""));
+            self.value(depth)?;
+            self.fields.get_mut(place)?.1 = self.text.get(from..self.at)?;
+            match self.take()? {
+                b',' => {}
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// What is behind an array's bracket.
+    fn array(&mut self, depth: usize) -> Option<()> {
+        if self.take_if(b']') {
+            return Some(());
+        }
+        loop {
+            self.value(depth)?;
+            match self.take()? {
+                b',' => {}
+                b']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// What is behind a string's quotation mark, up to the other one.
+    fn string(&mut self) -> Option<&'a str> {
+        let from = self.at;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let (plain, marked) = rest.split_at_checked(memchr2(b'"', b'\\', rest)?)?;
+            // Not `any`: without a way out in between, many are compared at once.
+            if plain.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+                return None;
+            }
+            self.at += plain.len();
+            match marked {
+                [b'"', ..] => {
+                    let text = self.text.get(from..self.at)?;
+                    self.at += 1;
+                    return Some(text);
+                }
+                [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+                // Half of a character needs its other half.
+                [_, b'u', b'd' | b'D', ..] => self.halves(marked)?,
+                [_, b'u', a, b, c, d, ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => {
+                    self.at += 6
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Two halves of a character, each with its escape.
+    fn halves(&mut self, marked: &[u8]) -> Option<()> {
+        let [_, _, _, high, a, b, b'\\', b'u', b'd' | b'D', low, c, d, ..] = marked else { return None };
+        let are_halves = matches!(high, b'8' | b'9' | b'a' | b'b' | b'A' | b'B')
+            && matches!(low, b'c'..=b'f' | b'C'..=b'F')
+            && [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit);
+        are_halves.then(|| self.at += 12)
+    }
+
+    fn rest_of_word(&mut self, rest: &str) -> Option<()> {
+        self.text.as_bytes().get(self.at..)?.starts_with(rest.as_bytes()).then(|| self.at += rest.len())
+    }
+
+    /// A number without an exponent, of no more digits than are certain to be good.
+    fn number(&mut self) -> Option<()> {
+        let from = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        let leads_with_zero = self.peek() == Some(b'0');
+        let whole = self.digits();
+        if whole == 0 || leads_with_zero && whole > 1 {
+            return None;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if self.digits() == 0 {
+                return None;
+            }
+        }
+        let is_certain = self.at - from <= NUMBER_BYTES_MAX && !matches!(self.peek(), Some(b'e' | b'E'));
+        is_certain.then_some(())
+    }
+
+    /// How many digits stand here.
+    fn digits(&mut self) -> usize {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        self.at - from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn fields_stand_where_they_are_written() {
+        let text = " {\"a\" : [1, {\"a\": \"\\u00e9\\\"\"}] ,\"b\":{} ,\n\"é\": \"x y\",\"n\":-0.5}\t";
+        let expected = [("a", "[1, {\"a\": \"\\u00e9\\\"\"}]"), ("b", "{}"), ("é", "\"x y\""), ("n", "-0.5")];
+        assert_eq!(fields(text).unwrap(), expected);
+        assert_eq!(fields("{}"), Some(Vec::new()));
+        assert_eq!(fields(r#"{"a":"\ud83d\uDE00"}"#).unwrap(), [("a", r#""\ud83d\uDE00""#)]);
+    }
+
+    #[test]
+    fn what_is_wrong_or_rare_is_left_to_others() {
+        for text in [
+            "",
+            "[]",
+            "5",
+            "{",
+            "{}x",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":[1,]}",
+            "{\"a\":[1 2]}",
+            "{\"a\":tru}",
+            "{\"a\":01}",
+            "{\"a\":-}",
+            "{\"a\":1.}",
+            "{\"a\":.5}",
+            "{\"a\":1e5}",
+            "{\"a\":1234567890123456789}",
+            "{\"a\":\"\n\"}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\":\"\\ud83d\"}",
+            "{\"a\":\"\\ude00\\ud83d\"}",
+            "{\"\\u0061\":1}",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\":[{\"b\":1,\"b\":2}]}",
+            "{\"a\":\"",
+            "{\"a\":\"\\",
+            "{\"a\":\"\\u00",
+            "{\"a\":1}}",
+            "{\"a\":]}",
+            "{\"a\":\u{a0}1}",
+        ] {
+            assert_eq!(fields(text), None, "{text}");
+        }
+        let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(fields(&deep(DEPTH_MAX)).is_some());
+        assert!(fields(&deep(DEPTH_MAX + 1)).is_none());
+    }
+
+    fn jsonish() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\"a\"",
+            "\"b\":",
+            "\"é\"",
+            "\\",
+            "\\n",
+            "\\u0041",
+            "\\ud83d",
+            "\\uDE00",
+            "u",
+            " ",
+            "\n",
+            "1",
+            "-",
+            "0",
+            ".",
+            "e",
+            "true",
+            "null",
+            "12",
+            "\"c\":{}",
+            "[1]",
+            "\"d\":[],",
+        ]);
+        prop::collection::vec(word, 0..12).prop_map(|words| format!("{{{}}}", words.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever is let through is an object to the parser as well, with the same fields.
+        #[test]
+        fn the_parser_agrees(text in jsonish()) {
+            if let Some(fields) = fields(&text) {
+                let parsed: indexmap::IndexMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap();
+                let parsed: Vec<_> = parsed.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+                prop_assert_eq!(fields, parsed);
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+            }
+        }
+    }
+}
