@@ -17,7 +17,7 @@ const NUMBER_BYTES_MAX: usize = 18;
 ///
 /// None where the text is no JSON object, where some object in it has a field twice, and where that takes a closer look.
 pub(crate) fn fields(text: &str) -> Option<Vec<(&str, &str)>> {
-    let mut scan = Scan { text, at: 0, fields: Vec::with_capacity(16) };
+    let mut scan = Scan { text, at: 0, fields: Vec::with_capacity(16), has_escapes: false };
     if scan.take()? != b'{' {
         return None;
     }
@@ -26,12 +26,17 @@ pub(crate) fn fields(text: &str) -> Option<Vec<(&str, &str)>> {
     (scan.at == text.len()).then_some(scan.fields)
 }
 
+/// Strings are taken for short up to so many bytes.
+const SHORT: usize = 32;
+
 /// Goes through a text. What returns an option stands behind what it has looked at, or returns none.
 struct Scan<'a> {
     text: &'a str,
     at: usize,
     /// The fields of all objects that are open, outermost first.
     fields: Vec<(&'a str, &'a str)>,
+    /// Whether the last string had any.
+    has_escapes: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -92,7 +97,7 @@ impl<'a> Scan<'a> {
             if self.take()? != b'"' {
                 return None;
             }
-            let name = self.string().filter(|name| !name.contains('\\'))?;
+            let name = self.string().filter(|_| !self.has_escapes)?;
             let before = self.fields.get(begin..)?;
             if before.len() >= FIELDS_MAX || before.iter().any(|(other, _)| *other == name) {
                 return None;
@@ -131,14 +136,11 @@ impl<'a> Scan<'a> {
     /// What is behind a string's quotation mark, up to the other one.
     fn string(&mut self) -> Option<&'a str> {
         let from = self.at;
+        self.has_escapes = false;
         loop {
-            let rest = self.text.as_bytes().get(self.at..)?;
-            let (plain, marked) = rest.split_at_checked(memchr2(b'"', b'\\', rest)?)?;
-            // Not `any`: without a way out in between, many are compared at once.
-            if plain.iter().fold(false, |found, byte| found | (*byte < b' ')) {
-                return None;
-            }
-            self.at += plain.len();
+            self.at += plain_bytes(self.text.as_bytes().get(self.at..)?);
+            let marked = self.text.as_bytes().get(self.at..)?;
+            self.has_escapes |= marked.first() == Some(&b'\\');
             match marked {
                 [b'"', ..] => {
                     let text = self.text.get(from..self.at)?;
@@ -196,6 +198,37 @@ impl<'a> Scan<'a> {
         }
         self.at - from
     }
+}
+
+/// How many bytes there are before the first that means something in a string: a quotation mark, a backslash, or what must not be
+/// there. Most strings are shorter than it takes to look for that in the ways that are made for long ones.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let mut plain = 0;
+    while let Some(block) = bytes.get(plain..).and_then(<[u8]>::first_chunk::<8>)
+        && plain < SHORT
+    {
+        let marks = marks(u64::from_le_bytes(*block));
+        if marks != 0 {
+            return plain + marks.trailing_zeros() as usize / 8;
+        }
+        plain += block.len();
+    }
+    let rest = bytes.get(plain..).unwrap_or_default();
+    let rest = rest.get(..memchr2(b'"', b'\\', rest).unwrap_or(rest.len())).unwrap_or_default();
+    // Not `any`: without a way out in between, many are compared at once.
+    if rest.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        return plain + rest.iter().position(|byte| *byte < b' ').unwrap_or(rest.len());
+    }
+    plain + rest.len()
+}
+
+/// The same for eight bytes at once: the lowest bit that is set is in the first byte that is marked.
+fn marks(bytes: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A byte that is less than `below` borrows from the highest bit, which it has not set itself.
+    let less = |bytes: u64, below: u64| bytes.wrapping_sub(EACH * below) & !bytes;
+    let is = |byte: u8| less(bytes ^ (EACH * u64::from(byte)), 1);
+    (is(b'"') | is(b'\\') | less(bytes, 0x20)) & (EACH << 7)
 }
 
 #[cfg(test)]
@@ -257,6 +290,20 @@ mod tests {
         let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(fields(&deep(DEPTH_MAX)).is_some());
         assert!(fields(&deep(DEPTH_MAX + 1)).is_none());
+    }
+
+    #[test]
+    fn every_byte_is_found_wherever_it_stands() {
+        for byte in 0..=255_u8 {
+            for (place, length) in
+                [(0, 3), (2, 3), (0, 9), (5, 9), (8, 9), (7, 70), (31, 70), (45, 70), (69, 70)]
+            {
+                let mut bytes = vec![b'a'; length];
+                bytes[place] = byte;
+                let expected = if byte < 32 || byte == 34 || byte == 92 { place } else { length };
+                assert_eq!(plain_bytes(&bytes), expected, "{byte} at {place} of {length}");
+            }
+        }
     }
 
     fn jsonish() -> impl Strategy<Value = String> {

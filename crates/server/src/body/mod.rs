@@ -44,11 +44,18 @@ pub(crate) struct Body<T> {
     pub(crate) idempotency: Option<Idempotency>,
 }
 
-/// The same, with the text that it was read from: an object.
+/// The same, with what the route takes out of its text beside it.
 #[derive(Debug)]
-pub(crate) struct WithText<T> {
-    pub(crate) body: Body<T>,
-    pub(crate) text: String,
+pub(crate) struct Beside<T, B>(pub(crate) Body<T>, pub(crate) B);
+
+/// What is taken out of a body's text.
+pub(crate) trait FromText {
+    /// `fields`: those of the object that the text is, where they could be told without a closer look.
+    fn from_text(text: &str, fields: Option<&[(&str, &str)]>) -> Self;
+}
+
+impl FromText for () {
+    fn from_text(_: &str, _: Option<&[(&str, &str)]>) {}
 }
 
 /// The same where the whole body may be left out: then it reads as `{}`.
@@ -59,7 +66,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, None).await.map(|(body, _)| body)
+        read(request, app, None).await.map(|Beside(body, ())| body)
     }
 }
 
@@ -67,26 +74,23 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, Some("{}")).await.map(|(body, _)| Self(body))
+        read(request, app, Some("{}")).await.map(|Beside(body, ())| Self(body))
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<App> for WithText<T> {
+impl<T: DeserializeOwned, B: FromText> FromRequest<App> for Beside<T, B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let (body, bytes) = read(request, app, None).await?;
-        let text = String::from_utf8(bytes.into()).map_err(ApiError::internal)?;
-        Ok(Self { body, text })
+        read(request, app, None).await
     }
 }
 
-/// The body, and the bytes that it was read from.
-async fn read<T: DeserializeOwned>(
+async fn read<T: DeserializeOwned, B: FromText>(
     request: Request,
     app: &App,
     absent: Option<&'static str>,
-) -> Result<(Body<T>, Bytes), ApiError> {
+) -> Result<Beside<T, B>, ApiError> {
     let announced = request.body().size_hint().lower();
     let (parts, body) = request.with_limited_body().into_parts();
     let labelled = is_json(&parts.headers);
@@ -111,7 +115,9 @@ async fn read<T: DeserializeOwned>(
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| ApiError::new(ErrorCode::InvalidJson, "the body is not UTF-8"))?;
     let repeatable = idempotency::is_asked_for(&parts);
-    let fine = if repeatable { None } else { if_fine(text) };
+    let fields = scan::fields(text);
+    // Nothing in it needs a closer look.
+    let fine = fields.as_ref().filter(|_| !repeatable).and_then(|_| serde_json::from_str(text).ok());
     let (value, canonical) = match fine {
         Some(value) => (value, None),
         None => {
@@ -127,13 +133,7 @@ async fn read<T: DeserializeOwned>(
         }
         None => None,
     };
-    Ok((Body { value, idempotency }, bytes))
-}
-
-/// The body as the route wants it, where that can be had without a closer look.
-fn if_fine<T: DeserializeOwned>(text: &str) -> Option<T> {
-    scan::fields(text)?;
-    serde_json::from_str(text).ok()
+    Ok(Beside(Body { value, idempotency }, B::from_text(text, fields.as_deref())))
 }
 
 /// The body as any JSON object.

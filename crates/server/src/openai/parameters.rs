@@ -15,7 +15,6 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::insert;
-use crate::scan;
 
 const IGNORED: HeaderName = HeaderName::from_static("x-ignored-parameters");
 /// How many ignored parameters are named, and how long a name may be: a header has its bounds.
@@ -43,13 +42,15 @@ pub(super) fn of(fields: &Fields, own: &[&str]) -> Parameters {
     all
 }
 
+/// The same for the fields as they stand in a body's text.
+pub(super) fn of_fields(fields: &[(&str, &str)], own: &[&str]) -> Parameters {
+    let mut all = Parameters::default();
+    fields.iter().for_each(|(name, value)| all.sort(name, value, own));
+    all
+}
+
 /// The same for the body's text, which is an object.
 pub(super) fn of_body(body: &str, own: &[&str]) -> Parameters {
-    if let Some(fields) = scan::fields(body) {
-        let mut all = Parameters::default();
-        fields.into_iter().for_each(|(name, value)| all.sort(name, value, own));
-        return all;
-    }
     struct Reads<'a>(&'a [&'a str]);
     impl<'de> Visitor<'de> for Reads<'_> {
         type Value = Parameters;
@@ -82,8 +83,8 @@ impl Parameters {
     }
 
     /// The client's own body, for a provider that takes it.
-    pub(super) fn extension(&self, body: Box<RawValue>) -> Extension {
-        Extension { body: Arc::from(body), needs: self.needs.first().cloned() }
+    pub(super) fn extension(&self, body: Arc<str>) -> Extension {
+        Extension { body, needs: self.needs.first().cloned() }
     }
 
     /// Names those that were ignored.

@@ -81,14 +81,8 @@ impl Rewriting<'_> {
         if self.out.len() > self.begin {
             self.out.push(b',');
         }
-        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            self.out.push(b'"');
-            self.out.extend_from_slice(name.as_bytes());
-            self.out.push(b'"');
-        } else {
-            // Writing a string as JSON into memory cannot fail.
-            let _ = serde_json::to_writer(&mut *self.out, name);
-        }
+        // Writing a string as JSON into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *self.out, name);
         self.out.push(b':');
         put_on_one_line(self.out, value);
     }
@@ -122,6 +116,11 @@ impl<'de> Visitor<'de> for &mut Rewriting<'_> {
 /// A frame that came in several lines has its breaks between its words, where a space is as good.
 fn put_on_one_line(out: &mut Vec<u8>, json: &str) {
     let mut rest = json.as_bytes();
+    // Nearly none has any: all bytes are compared at once, without a way out in between.
+    if !rest.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        out.extend_from_slice(rest);
+        return;
+    }
     while let Some(place) = memchr2(b'\n', b'\r', rest) {
         let (line, after) = rest.split_at(place);
         out.extend_from_slice(line);
