@@ -204,9 +204,11 @@ impl Answered {
     }
 }
 
+/// By method and status, then by route: as many as the numbers themselves.
+type AllAnswered = HashMap<(&'static str, http::StatusCode), HashMap<String, Answered>>;
+
 thread_local! {
-    /// By method and status, then by route: as many as the numbers themselves.
-    static ANSWERED: RefCell<HashMap<(&'static str, http::StatusCode), HashMap<String, Answered>>> = RefCell::default();
+    static ANSWERED: RefCell<AllAnswered> = RefCell::default();
 }
 
 /// A request was answered.
