@@ -122,8 +122,8 @@ pub struct Request {
     pub metadata: Metadata,
     /// The client reads piece by piece. False: it wants the whole, and the provider's plainest call will do.
     pub stream: bool,
-    /// What the OpenAI dialect passes through: the client's own body, read by the `openai` provider alone.
-    pub extension: Option<Arc<RawValue>>,
+    /// What the OpenAI dialect passes through: the client's own body, a JSON object, read by the `openai` provider alone.
+    pub extension: Option<Arc<str>>,
     /// Is told of every attempt.
     pub observer: Arc<dyn AttemptObserver>,
     /// When the turn ends at the latest: nothing is waited for beyond it.

@@ -4,7 +4,7 @@ mod commands;
 pub mod config;
 mod files;
 mod hints;
-mod log_line;
+mod log_lines;
 mod log_writer;
 mod logging;
 mod output;

@@ -93,27 +93,29 @@ impl Queue {
     }
 }
 
-/// Writes whole lines.
-#[derive(Debug, Clone)]
-pub(crate) struct LogWriter(&'static Queue);
+/// Writes whole lines: through the queue, or itself if there can be no thread for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogWriter(Option<&'static Queue>);
 
 impl LogWriter {
-    /// The writer of the process; none if there can be no thread for it.
-    pub(crate) fn of_process() -> Option<Self> {
+    /// The writer of the process.
+    pub(crate) fn of_process() -> Self {
         if let Some(queue) = QUEUE.get() {
-            return Some(Self(queue));
+            return Self(Some(queue));
         }
         let write = || QUEUE.get_or_init(Queue::default).write_all();
-        std::thread::Builder::new().name("log".to_owned()).spawn(write).ok()?;
-        Some(Self(QUEUE.get_or_init(Queue::default)))
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(write);
+        Self(thread.is_ok().then(|| QUEUE.get_or_init(Queue::default)))
     }
 }
 
 impl io::Write for LogWriter {
     /// Takes a whole line, as the log writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !self.0.put(line) {
-            metrics::counter!(DROPPED).increment(1);
+        match self.0 {
+            Some(queue) if queue.put(line) => {}
+            Some(_) => metrics::counter!(DROPPED).increment(1),
+            None => io::stderr().write_all(line)?,
         }
         Ok(line.len())
     }

@@ -2,16 +2,16 @@
 
 use std::panic;
 
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::EnvFilter;
-use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::time::SystemTime;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogFormat, Observability};
-use crate::log_line::LogLine;
+use crate::log_lines::LogLines;
 use crate::log_writer::LogWriter;
 use crate::traces::Traces;
 
@@ -35,16 +35,21 @@ pub(crate) fn start_log(observability: &Observability, traces: Option<&Traces>) 
 
 /// The same for commands that no configuration is read for.
 pub(crate) fn start_with(format: LogFormat, filter: &str, content: bool, traces: Option<&Traces>) {
-    let mut layers = vec![log(format, filter, content)];
-    if let Some(traces) = traces {
-        layers.push(traces.layer().boxed());
-    }
-    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
+    let filter = log_filter(filter, content);
+    let begun = match traces {
+        // One filter for all: one for each layer is asked again at every step of a request.
+        None => tracing_subscriber::registry().with(filter).with(log(format)).try_init(),
+        Some(traces) => {
+            let layers = vec![log(format).with_filter(filter).boxed(), traces.layer().boxed()];
+            tracing_subscriber::registry().with(layers).try_init()
+        }
+    };
+    if begun.is_ok() {
         log_panics(content);
     }
 }
 
-fn log(format: LogFormat, filter: &str, content: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn log_filter(filter: &str, content: bool) -> EnvFilter {
     let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     // Whatever the environment asks for: spans for tracing systems are none of the log's, and content is the operator's to allow.
     for target in [Some(engine::SPANS), (!content).then_some(engine::CONTENT)].into_iter().flatten() {
@@ -52,21 +57,20 @@ fn log(format: LogFormat, filter: &str, content: bool) -> Box<dyn Layer<Registry
             filter = filter.add_directive(directive);
         }
     }
-    let log = tracing_subscriber::fmt::layer().with_writer(writer()).with_timer(SystemTime).with_target(true);
-    match format {
-        LogFormat::Json => {
-            log.fmt_fields(JsonFields::new()).event_format(LogLine).with_filter(filter).boxed()
-        }
-        LogFormat::Text => {
-            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter(filter).boxed()
-        }
-    }
+    filter
 }
 
-fn writer() -> BoxMakeWriter {
-    match LogWriter::of_process() {
-        Some(writer) => BoxMakeWriter::new(move || writer.clone()),
-        None => BoxMakeWriter::new(std::io::stderr),
+fn log<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
+    let writer = LogWriter::of_process();
+    match format {
+        LogFormat::Json => LogLines::new(move || writer).boxed(),
+        LogFormat::Text => {
+            let log = tracing_subscriber::fmt::layer().with_writer(move || writer).with_timer(SystemTime);
+            log.with_target(true).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed()
+        }
     }
 }
 

@@ -17,8 +17,8 @@ pub enum Prompt {
 /// A client's own body, for providers that take it as it is.
 #[derive(Debug, Clone)]
 pub struct Extension {
-    /// It.
-    pub body: Arc<RawValue>,
+    /// It: a JSON object, as it was written.
+    pub body: Arc<str>,
     /// A field in it that only such a provider can honour: no other one is asked then.
     pub needs: Option<String>,
 }

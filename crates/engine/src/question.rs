@@ -19,7 +19,7 @@ pub(crate) struct Question {
     pub(crate) search_filters: Option<Arc<RawValue>>,
     pub(crate) metadata: Metadata,
     pub(crate) stream: bool,
-    pub(crate) extension: Option<Arc<RawValue>>,
+    pub(crate) extension: Option<Arc<str>>,
     pub(crate) instructions: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::Map;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 /// A layer that answers with what `function(state, request, next)` does, where `next` is what stands within.
 pub(crate) fn around<T, F>(state: T, function: F) -> AroundLayer<T, F> {
@@ -65,11 +65,18 @@ impl<S> Within for S where
 
 impl<S: Within> Next<S> {
     /// Its answer.
-    pub(crate) async fn run(self, request: Request) -> Response {
-        match self.0.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+    ///
+    /// Not asked whether it is ready: layers of ours and axum's routes always are, and a future that asks has room for the request
+    /// twice, in each layer.
+    pub(crate) fn run(mut self, request: Request) -> impl Future<Output = Response> + Send + use<S> {
+        self.0.call(request).map(given)
+    }
+}
+
+fn given(response: Result<Response, Infallible>) -> Response {
+    match response {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is counted, and how it is shown. Names begin with `switchboard_`; every label has a bounded set of values.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::Label;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::series::Remembering;
 
 /// Seconds: from what a health check takes to what a long turn takes.
 const DURATION_BUCKETS: &[f64] =
@@ -102,7 +105,7 @@ fn install() -> PrometheusHandle {
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
+    if metrics::set_global_recorder(Remembering(recorder)).is_err() {
         tracing::warn!("another metrics recorder is installed: /metrics shows nothing of this server");
     }
     describe();
@@ -184,13 +187,43 @@ fn describe() {
     }
 }
 
+/// The numbers of requests that were answered alike.
+#[derive(Clone)]
+struct Answered {
+    count: metrics::Counter,
+    took: metrics::Histogram,
+}
+
+impl Answered {
+    fn of(route: &str, method: &'static str, status: http::StatusCode) -> Self {
+        let (route, status) = (route.to_owned(), status.as_str().to_owned());
+        let count = metrics::counter!("switchboard_requests_total", "route" => route.clone(), "method" => method,
+            "status" => status);
+        let took = metrics::histogram!("switchboard_request_duration_seconds", "route" => route);
+        Self { count, took }
+    }
+}
+
+/// By method and status, then by route: as many as the numbers themselves.
+type AllAnswered = HashMap<(&'static str, http::StatusCode), HashMap<String, Answered>>;
+
+thread_local! {
+    static ANSWERED: RefCell<AllAnswered> = RefCell::default();
+}
+
 /// A request was answered.
 pub(crate) fn request(route: &str, method: &http::Method, status: http::StatusCode, took: Duration) {
-    let (route, method) = (route.to_owned(), known(method));
-    metrics::counter!("switchboard_requests_total", "route" => route.clone(), "method" => method,
-        "status" => status.as_str().to_owned())
-    .increment(1);
-    metrics::histogram!("switchboard_request_duration_seconds", "route" => route).record(took.as_secs_f64());
+    let method = known(method);
+    ANSWERED.with_borrow_mut(|answered| {
+        let routes = answered.entry((method, status)).or_default();
+        if !routes.contains_key(route) {
+            routes.insert(route.to_owned(), Answered::of(route, method, status));
+        }
+        if let Some(Answered { count, took: times }) = routes.get(route) {
+            count.increment(1);
+            times.record(took.as_secs_f64());
+        }
+    });
 }
 
 /// Methods are the client's to invent: those that we don't know are one.

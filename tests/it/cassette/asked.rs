@@ -144,7 +144,7 @@ impl Answer {
             search_filters: self.search_filters.clone().map(Into::into),
             metadata: self.metadata.clone(),
             stream: self.stream,
-            extension: self.extension.clone().map(Into::into),
+            extension: self.extension.as_ref().map(|body| body.get().into()),
             observer: Arc::new(Silent),
             deadline: tokio::time::Instant::now().into_std() + Duration::from_secs(3600),
         }

@@ -65,10 +65,10 @@ fn own(config: &Config, request: &Request) -> Result<Bytes, ProviderError> {
 fn passed_through(
     config: &Config,
     request: &Request,
-    extension: &RawValue,
+    extension: &str,
 ) -> Result<(Bytes, PassedThrough), ProviderError> {
     let unusable = |_| ProviderError::from(Failure::Unsupported).saying("the request is no JSON object");
-    let given: Fields<'_> = serde_json::from_str(extension.get()).map_err(unusable)?;
+    let given: Fields<'_> = serde_json::from_str(extension).map_err(unusable)?;
     let field = |wanted: &str| given.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
     let model = serde_json::to_string(&request.upstream_id).map_err(unusable)?;
     let messages = match field("messages") {
@@ -83,7 +83,7 @@ fn passed_through(
     let mut own = vec![("model", Some(&*model)), ("messages", Some(&*messages))];
     own.push(("stream", request.stream.then_some("true")));
     own.push(("stream_options", options.as_deref()));
-    let mut body = Object(Vec::with_capacity(extension.get().len() + 256));
+    let mut body = Object(Vec::with_capacity(extension.len() + 256));
     for (name, value) in &given.0 {
         match own.iter().position(|(own, _)| own == name) {
             Some(place) => body.put(name, own.remove(place).1).map_err(unusable)?,

@@ -1,11 +1,11 @@
 //! Request bodies: JSON in, with an answer that names the field when something is wrong with it.
 //!
-//! A body is read twice: once as any JSON, which finds what is wrong with it whatever it says (syntax, depth, a field given
-//! twice) and, where the request is repeatable, gives the form in which two bodies can be compared; and once as what the route
-//! wants. What is wrong is found without keeping book of where; only then is it read once more, to name the place.
+//! Nearly all bodies are right: they are looked through for fields that are given twice, and read as what the route wants. Where
+//! something is wrong with one, it is read once more as any JSON, which finds what is wrong whatever it says (syntax, depth, a field
+//! given twice), and then once as what the route wants with book kept of where, to name the place. Where the request is
+//! repeatable, it is read as any JSON as well, for the form in which two bodies can be compared.
 
 mod at_most;
-mod check;
 mod number;
 mod object;
 mod word;
@@ -30,6 +30,7 @@ use serde_path_to_error::{Path, Segment};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::idempotency;
+use crate::scan;
 
 pub(crate) use at_most::AtMost;
 pub(crate) use number::{whole, whole_given};
@@ -43,6 +44,20 @@ pub(crate) struct Body<T> {
     pub(crate) idempotency: Option<Idempotency>,
 }
 
+/// The same, with what the route takes out of its text beside it.
+#[derive(Debug)]
+pub(crate) struct Beside<T, B>(pub(crate) Body<T>, pub(crate) B);
+
+/// What is taken out of a body's text.
+pub(crate) trait FromText {
+    /// `fields`: those of the object that the text is, where they could be told without a closer look.
+    fn from_text(text: &str, fields: Option<&[(&str, &str)]>) -> Self;
+}
+
+impl FromText for () {
+    fn from_text(_: &str, _: Option<&[(&str, &str)]>) {}
+}
+
 /// The same where the whole body may be left out: then it reads as `{}`.
 #[derive(Debug)]
 pub(crate) struct OptionalBody<T>(pub(crate) Body<T>);
@@ -51,7 +66,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, None).await
+        read(request, app, None).await.map(|Beside(body, ())| body)
     }
 }
 
@@ -59,15 +74,23 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        read(request, app, Some("{}")).await.map(Self)
+        read(request, app, Some("{}")).await.map(|Beside(body, ())| Self(body))
     }
 }
 
-async fn read<T: DeserializeOwned>(
+impl<T: DeserializeOwned, B: FromText> FromRequest<App> for Beside<T, B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        read(request, app, None).await
+    }
+}
+
+async fn read<T: DeserializeOwned, B: FromText>(
     request: Request,
     app: &App,
     absent: Option<&'static str>,
-) -> Result<Body<T>, ApiError> {
+) -> Result<Beside<T, B>, ApiError> {
     let announced = request.body().size_hint().lower();
     let (parts, body) = request.with_limited_body().into_parts();
     let labelled = is_json(&parts.headers);
@@ -92,8 +115,16 @@ async fn read<T: DeserializeOwned>(
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| ApiError::new(ErrorCode::InvalidJson, "the body is not UTF-8"))?;
     let repeatable = idempotency::is_asked_for(&parts);
-    let canonical = if !repeatable && check::is_fine(text) { None } else { Some(canonical(text)?) };
-    let value = parse(text)?;
+    let fields = scan::fields(text);
+    // Nothing in it needs a closer look.
+    let fine = fields.as_ref().filter(|_| !repeatable).and_then(|_| serde_json::from_str(text).ok());
+    let (value, canonical) = match fine {
+        Some(value) => (value, None),
+        None => {
+            let canonical = canonical(text)?;
+            (parse(text)?, Some(canonical))
+        }
+    };
     let idempotency = match canonical.filter(|_| repeatable) {
         Some(canonical) => {
             let caller = crate::middleware::auth::Who::of(&parts)?;
@@ -102,7 +133,7 @@ async fn read<T: DeserializeOwned>(
         }
         None => None,
     };
-    Ok(Body { value, idempotency })
+    Ok(Beside(Body { value, idempotency }, B::from_text(text, fields.as_deref())))
 }
 
 /// The body as any JSON object.

@@ -40,6 +40,7 @@ impl Counters {
         if limits.concurrent_turns.is_none() && limits.budgets.is_empty() {
             return None;
         }
+        let shared = Arc::clone(self.shared.get()?);
         let room = Room {
             key,
             lease: format!("{:032x}", rand::random::<u128>()),
@@ -49,7 +50,7 @@ impl Counters {
             reserve_money: billionths(limits.reserve.cost),
             enforced: !limits.shadow,
         };
-        Some(Share { limits: Arc::clone(self.shared.get()?), room })
+        Some(Share { limits: shared, room })
     }
 }
 

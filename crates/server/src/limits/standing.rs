@@ -1,5 +1,7 @@
 //! How a key stands to its limits on turns and budgets, as every answer tells it.
 
+use std::borrow::Cow;
+
 use chat::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -16,7 +18,7 @@ const INTEGER_MAX: u64 = 999_999_999_999_999;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// What is limited: `turns`, `tokens-day`, `cost-month-rub`.
-    pub(crate) name: String,
+    pub(crate) name: Cow<'static, str>,
     /// What is counted, where it is not plain pieces: hundredths of a currency.
     pub(crate) unit: Option<String>,
     /// The limit.
@@ -70,7 +72,7 @@ fn standing(
     let mut all: Vec<Standing> = limits
         .concurrent_turns
         .map(|most| Standing {
-            name: "turns".to_owned(),
+            name: "turns".into(),
             unit: None,
             quota: most.into(),
             window: None,
@@ -100,7 +102,7 @@ fn of_budget(
     let span = budget.per.as_str();
     let (window, reset) = (Some(seconds_of(budget.per, now)), Some(seconds_left(budget.per, now)));
     let of = |name: String, unit, quota: u64, remaining: u64| Standing {
-        name,
+        name: name.into(),
         unit,
         quota: quota.min(INTEGER_MAX),
         window,
@@ -149,9 +151,9 @@ mod tests {
         let told: Vec<_> = of_budget(&budget, taken(&turns, &budget, now), now).collect();
         let month = 28 * 24 * 3600;
         let [tokens, cost] = &told[..] else { panic!("{told:?}") };
-        assert_eq!((tokens.name.as_str(), tokens.quota, tokens.remaining), ("tokens-month", 100, 3));
+        assert_eq!((&*tokens.name, tokens.quota, tokens.remaining), ("tokens-month", 100, 3));
         assert_eq!((tokens.window, tokens.reset), (Some(month), Some(24 * 3600 + 30)));
-        assert_eq!((cost.name.as_str(), cost.quota, cost.remaining), ("cost-month-rub", 250, 126));
+        assert_eq!((&*cost.name, cost.quota, cost.remaining), ("cost-month-rub", 250, 126));
         assert_eq!(cost.unit.as_deref(), Some("0.01 RUB"));
     }
 

@@ -24,7 +24,8 @@ const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 /// The library's layer would wrap every body, event streams too, and turn the answer to a client that refuses uncompressed ones into
 /// a 406 after the turn was run. So it is only put around an answer that is to be compressed.
 pub(crate) async fn compress<S: Within>(_: (), request: Request, next: Next<S>) -> Response {
-    let accepted = accepted(request.headers());
+    let asks = request.headers().contains_key(ACCEPT_ENCODING);
+    let accepted = if asks { accepted(request.headers()) } else { None };
     let mut response = next.run(request).await;
     if !is_worth_it(&response) {
         return response;

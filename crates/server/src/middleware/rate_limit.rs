@@ -1,15 +1,13 @@
 //! How often a key may call, and what it is told about that and its other limits.
 
-use std::fmt::Write as _;
-
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chat::{ErrorCode, TurnError};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::app::App;
 use crate::around::{Next, Within};
-use crate::error::{ApiError, insert};
+use crate::error::ApiError;
 use crate::limits::{Rate, Standing};
 use crate::middleware::auth::Who;
 
@@ -34,15 +32,14 @@ pub(crate) async fn rate_limit<S: Within>(
         }
     };
     // Read once the answer is known: a turn that this request began counts.
-    let mut all: Vec<_> = rate.map(standing).into_iter().collect();
-    all.extend(app.counters.standing(who.key()).await);
-    show(response.headers_mut(), &all);
+    let others = app.counters.standing(who.key()).await;
+    show(response.headers_mut(), rate.map(standing).into_iter().chain(others));
     Ok(response)
 }
 
 fn standing(rate: Rate) -> Standing {
     Standing {
-        name: "requests".to_owned(),
+        name: "requests".into(),
         unit: None,
         quota: rate.per_minute.into(),
         window: Some(60),
@@ -52,27 +49,42 @@ fn standing(rate: Rate) -> Standing {
 }
 
 /// The IETF draft's two fields, a member for each limit; neither where there is none.
-fn show(headers: &mut HeaderMap, all: &[Standing]) {
-    if all.is_empty() {
-        return;
-    }
-    let (mut policy, mut state) = (String::new(), String::new());
+fn show(headers: &mut HeaderMap, all: impl Iterator<Item = Standing>) {
+    let (mut policy, mut state) = (String::with_capacity(128), String::with_capacity(128));
     for one in all {
         let Standing { name, unit, quota, window, remaining, reset } = one;
-        let comma = if policy.is_empty() { "" } else { ", " };
-        // Writing to a string cannot fail.
-        let _ = write!(policy, "{comma}\"{name}\";q={quota}");
+        begin(&mut policy, &name);
+        put(&mut policy, ";q=", quota);
         if let Some(window) = window {
-            let _ = write!(policy, ";w={window}");
+            put(&mut policy, ";w=", window);
         }
         if let Some(unit) = unit {
-            let _ = write!(policy, ";qu=\"{unit}\"");
+            for part in [";qu=\"", &unit, "\""] {
+                policy.push_str(part);
+            }
         }
-        let _ = write!(state, "{comma}\"{name}\";r={remaining}");
+        begin(&mut state, &name);
+        put(&mut state, ";r=", remaining);
         if let Some(reset) = reset {
-            let _ = write!(state, ";t={reset}");
+            put(&mut state, ";t=", reset);
         }
     }
-    insert(headers, POLICY, &policy);
-    insert(headers, STATE, &state);
+    for (name, text) in [(POLICY, policy), (STATE, state)] {
+        // They are made of names and numbers: a currency that cannot be in a header is left out of its name and its unit.
+        if let Some(value) = HeaderValue::try_from(text).ok().filter(|value| !value.is_empty()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// A further member of a list, by its name.
+fn begin(list: &mut String, name: &str) {
+    for part in [if list.is_empty() { "\"" } else { ", \"" }, name, "\""] {
+        list.push_str(part);
+    }
+}
+
+fn put(list: &mut String, parameter: &str, number: u64) {
+    list.push_str(parameter);
+    list.push_str(itoa::Buffer::new().format(number));
 }

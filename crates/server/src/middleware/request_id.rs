@@ -12,6 +12,8 @@ use crate::openai::Dialect;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CHARACTERS_MAX: usize = 128;
+/// What the names that we give begin with.
+const PREFIX: &str = "req_";
 
 /// The id of a request.
 #[derive(Debug, Clone)]
@@ -50,5 +52,13 @@ fn is_good(id: &str) -> bool {
 
 /// A name for a request that has none.
 pub(crate) fn new() -> Arc<str> {
-    format!("req_{:032x}", rand::random::<u128>()).into()
+    let mut id = String::with_capacity(PREFIX.len() + 32);
+    id.push_str(PREFIX);
+    for byte in rand::random::<[u8; 16]>() {
+        for half in [byte >> 4, byte & 0xf] {
+            // Half a byte is a digit.
+            id.push(char::from_digit(half.into(), 16).unwrap_or_default());
+        }
+    }
+    id.into()
 }

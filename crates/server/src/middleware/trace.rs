@@ -34,7 +34,7 @@ pub(crate) async fn trace<S: Within>(app: App, request: Request, next: Next<S>) 
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!("request", request.id = %id, %method, route);
-    let served = span.in_scope(|| served(&app, &request, route));
+    let served = served(&app, &request, &span, route);
     let response = next.run(request).instrument(served.clone()).instrument(span.clone()).await;
     let took = began.elapsed();
     let status = response.status();
@@ -47,8 +47,8 @@ pub(crate) async fn trace<S: Within>(app: App, request: Request, next: Next<S>) 
     drop(served);
     let seen = response.extensions().get::<Seen>();
     let turn = response.headers().get(TURN_ID).and_then(|id| id.to_str().ok());
-    let _entered = span.enter();
     tracing::info!(
+        parent: &span,
         status = status.as_u16(),
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         turn.id = turn,
@@ -60,10 +60,11 @@ pub(crate) async fn trace<S: Within>(app: App, request: Request, next: Next<S>) 
 }
 
 /// The request's span for tracing systems. The path is left out: it has ids in it, and the route says enough.
-fn served(app: &App, request: &Request, route: &str) -> Span {
+fn served(app: &App, request: &Request, within: &Span, route: &str) -> Span {
     let method = metrics::known(request.method());
     let span = tracing::info_span!(
         target: engine::SPANS,
+        parent: within,
         "served",
         otel.name = Empty,
         otel.kind = "server",

@@ -42,8 +42,15 @@ pub(super) fn of(fields: &Fields, own: &[&str]) -> Parameters {
     all
 }
 
+/// The same for the fields as they stand in a body's text.
+pub(super) fn of_fields(fields: &[(&str, &str)], own: &[&str]) -> Parameters {
+    let mut all = Parameters::default();
+    fields.iter().for_each(|(name, value)| all.sort(name, value, own));
+    all
+}
+
 /// The same for the body's text, which is an object.
-pub(super) fn of_body(body: &RawValue, own: &[&str]) -> Parameters {
+pub(super) fn of_body(body: &str, own: &[&str]) -> Parameters {
     struct Reads<'a>(&'a [&'a str]);
     impl<'de> Visitor<'de> for Reads<'_> {
         type Value = Parameters;
@@ -63,7 +70,7 @@ pub(super) fn of_body(body: &RawValue, own: &[&str]) -> Parameters {
         }
     }
     // The body was read before: it is one.
-    serde_json::Deserializer::from_str(body.get()).deserialize_map(Reads(own)).unwrap_or_default()
+    serde_json::Deserializer::from_str(body).deserialize_map(Reads(own)).unwrap_or_default()
 }
 
 impl Parameters {
@@ -76,8 +83,8 @@ impl Parameters {
     }
 
     /// The client's own body, for a provider that takes it.
-    pub(super) fn extension(&self, body: Box<RawValue>) -> Extension {
-        Extension { body: Arc::from(body), needs: self.needs.first().cloned() }
+    pub(super) fn extension(&self, body: Arc<str>) -> Extension {
+        Extension { body, needs: self.needs.first().cloned() }
     }
 
     /// Names those that were ignored.

@@ -11,7 +11,7 @@ const UPSTREAM_MODEL: HeaderName = HeaderName::from_static("x-upstream-model");
 
 /// The id of a turn in the dialect: its own with another prefix.
 pub(super) fn id(prefix: &str, turn: TurnId) -> String {
-    format!("{prefix}{}", turn.uuid().simple())
+    [prefix, turn.uuid().simple().encode_lower(&mut [0; 32])].concat()
 }
 
 /// The turn that such an id names.

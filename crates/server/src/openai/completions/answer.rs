@@ -3,12 +3,15 @@
 use axum::body::Body;
 use axum::response::Response;
 use chat::{Source, Turn};
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::openai::shape::{self, Counts, Usage};
+
+/// How many headers an answer has, and some.
+const HEADERS: usize = 12;
 
 /// OpenAI's `chat.completion`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -115,6 +118,8 @@ pub(super) fn tool_calls(turn: &Turn, index: impl Fn(usize) -> Option<usize>) ->
 /// JSON that is written already.
 pub(super) fn json(json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
+    // Room for all that the layers add: it would be made anew, and all of it moved.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

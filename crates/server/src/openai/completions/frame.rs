@@ -6,10 +6,11 @@ use std::fmt;
 use chat::{AssistantName, TurnId};
 use memchr::{memchr2, memmem};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::openai::shape;
+use crate::scan;
 
 /// Rewrites the frames of one turn.
 #[derive(Debug)]
@@ -30,8 +31,16 @@ impl Frames {
     /// Appends the frame as the client gets it, on one line; nothing when it is no object.
     pub(super) fn write(&self, frame: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let mut json = serde_json::Deserializer::from_str(frame);
-        let written = Rewriting { own: &self.own, out }.deserialize(&mut json).is_ok();
+        out.push(b'{');
+        let mut rewriting = Rewriting { begin: out.len(), own: &self.own, said: [false; 2], out };
+        let written = match scan::fields(frame) {
+            Some(fields) => {
+                fields.into_iter().for_each(|(name, value)| rewriting.field(name, value));
+                true
+            }
+            None => rewriting.deserialize(&mut serde_json::Deserializer::from_str(frame)).is_ok(),
+        };
+        rewriting.end();
         if !written {
             out.truncate(before);
         }
@@ -39,13 +48,47 @@ impl Frames {
     }
 }
 
-/// Reads an object and writes it with other values in some of its fields.
+/// Writes the fields of an object with other values in some of them.
 struct Rewriting<'a> {
-    own: &'a [(&'static str, String)],
+    /// Where the first field stands.
+    begin: usize,
+    own: &'a [(&'static str, String); 2],
+    /// Which of our own are written.
+    said: [bool; 2],
     out: &'a mut Vec<u8>,
 }
 
-impl<'de> DeserializeSeed<'de> for Rewriting<'_> {
+impl Rewriting<'_> {
+    fn field(&mut self, name: &str, value: &str) {
+        match self.own.iter().zip(&mut self.said).find(|((own, _), _)| *own == name) {
+            Some(((own, ours), said)) => {
+                *said = true;
+                self.put(own, ours);
+            }
+            None => self.put(name, value),
+        }
+    }
+
+    /// What is ours to say and was not there.
+    fn end(&mut self) {
+        for ((name, ours), _) in self.own.iter().zip(self.said).filter(|(_, said)| !said) {
+            self.put(name, ours);
+        }
+        self.out.push(b'}');
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        if self.out.len() > self.begin {
+            self.out.push(b',');
+        }
+        // Writing a string as JSON into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *self.out, name);
+        self.out.push(b':');
+        put_on_one_line(self.out, value);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Rewriting<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -53,7 +96,7 @@ impl<'de> DeserializeSeed<'de> for Rewriting<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Rewriting<'_> {
+impl<'de> Visitor<'de> for &mut Rewriting<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,32 +106,9 @@ impl<'de> Visitor<'de> for Rewriting<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         #[derive(Deserialize)]
         struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-        let Self { own, out } = self;
-        let mut said = [false; 2];
-        out.push(b'{');
-        let begin = out.len();
-        let mut field = |name: &str, value: &str| {
-            if out.len() > begin {
-                out.push(b',');
-            }
-            serde_json::to_writer(&mut *out, name).map_err(A::Error::custom)?;
-            out.push(b':');
-            put_on_one_line(out, value);
-            Ok(())
-        };
         while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            match own.iter().zip(&mut said).find(|((own, _), _)| *own == name) {
-                Some(((own, ours), said)) => {
-                    *said = true;
-                    field(own, ours)?;
-                }
-                None => field(&name, value.get())?,
-            }
+            self.field(&name, value.get());
         }
-        for ((own, ours), _) in own.iter().zip(said).filter(|(_, said)| !said) {
-            field(own, ours)?;
-        }
-        out.push(b'}');
         Ok(())
     }
 }
@@ -96,6 +116,11 @@ impl<'de> Visitor<'de> for Rewriting<'_> {
 /// A frame that came in several lines has its breaks between its words, where a space is as good.
 fn put_on_one_line(out: &mut Vec<u8>, json: &str) {
     let mut rest = json.as_bytes();
+    // Nearly none has any: all bytes are compared at once, without a way out in between.
+    if !rest.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        out.extend_from_slice(rest);
+        return;
+    }
     while let Some(place) = memchr2(b'\n', b'\r', rest) {
         let (line, after) = rest.split_at(place);
         out.extend_from_slice(line);
@@ -110,6 +135,10 @@ pub(super) fn model(frame: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,
+    }
+    if let Some(fields) = scan::fields(frame) {
+        let (_, model) = fields.into_iter().find(|(name, _)| *name == "model")?;
+        return serde_json::from_str(model).ok()?;
     }
     serde_json::from_str::<Named>(frame).ok()?.model
 }

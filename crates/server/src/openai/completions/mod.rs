@@ -5,14 +5,15 @@ pub(crate) mod ask;
 pub(crate) mod chunks;
 mod frame;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chat::{ErrorCode, EventRef, TurnError};
 use engine::{Read, Reader, Seen};
-use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::body::{self, Body};
+use crate::body::{Beside, Body, FromText};
 use crate::error::{ApiError, TURN_ID, insert};
 use crate::middleware::auth::Who;
 use crate::openai::parameters::{self, Parameters};
@@ -27,6 +28,23 @@ const OWN: &[&str] = &["model", "messages", "stream", "stream_options", "n", "us
 /// What a completion's id begins with.
 const PREFIX: &str = "chatcmpl-";
 
+/// What there is in a body beside what the gateway itself understands.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    text: Arc<str>,
+    parameters: Parameters,
+}
+
+impl FromText for Rest {
+    fn from_text(text: &str, fields: Option<&[(&str, &str)]>) -> Self {
+        let parameters = match fields {
+            Some(fields) => parameters::of_fields(fields, OWN),
+            None => parameters::of_body(text, OWN),
+        };
+        Self { text: text.into(), parameters }
+    }
+}
+
 /// What is left of a request while its answer is read.
 #[derive(Debug)]
 struct Asked {
@@ -39,10 +57,8 @@ struct Asked {
 pub(super) async fn create(
     State(app): State<App>,
     who: Who,
-    Body { value, idempotency }: Body<Box<RawValue>>,
+    Beside(Body { value: wanted, idempotency }, Rest { text, parameters }): Beside<Wanted, Rest>,
 ) -> Result<Response, ApiError> {
-    let wanted: Wanted = body::parse(value.get())?;
-    let parameters = parameters::of_body(&value, OWN);
     let view = models::asked(&app, &who, wanted.model())?;
     if !view.passes_through
         && let Some(field) = parameters.needs.first()
@@ -53,7 +69,7 @@ pub(super) async fn create(
         Asked { passed_through: view.passes_through, include_usage: wanted.include_usage(), parameters };
     let mut ask = wanted.into_ask(&view, who.caller())?;
     if view.passes_through {
-        let mut extension = asked.parameters.extension(value);
+        let mut extension = asked.parameters.extension(text);
         extension.needs = extension.needs.or(ask.1);
         ask.0.extension = Some(extension);
     }

@@ -3,8 +3,6 @@
 //! Parameters of both are passed on as they are, also those that we do not know; those that have another name or form there are
 //! translated. The messages are the conversation's, as the provider's code writes them, but where a tool's answer must name its call.
 
-use std::sync::Arc;
-
 use chat::{Caller, Content, ConversationId, Message, PageRequest, Part, Role};
 use engine::{AssistantView, Extension};
 use serde::{Deserialize, Serialize};
@@ -110,8 +108,8 @@ impl Passed {
             self.0.insert("messages".to_owned(), to_raw_value(&messages).map_err(ApiError::internal)?);
             needs.get_or_insert_with(|| "input".to_owned());
         }
-        let body = to_raw_value(&self.0).map_err(ApiError::internal)?;
-        Ok(Extension { body: Arc::from(body), needs })
+        let body = serde_json::to_string(&self.0).map_err(ApiError::internal)?;
+        Ok(Extension { body: body.into(), needs })
     }
 }
 
