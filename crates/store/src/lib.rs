@@ -15,6 +15,7 @@ mod end;
 mod erase;
 mod error;
 mod fork;
+mod gathered;
 mod idempotency;
 mod key;
 mod ledger;

@@ -1,7 +1,8 @@
 //! The one writer of a SQLite file: many writes, one transaction, one fsync.
 //!
-//! Writes that wait are taken together, each behind a savepoint of its own, committed at once and then acknowledged. Under load
-//! the price of durability is shared; an idle store commits a lone write at once.
+//! Writes that wait are taken together, committed at once and then acknowledged. Under load the price of durability is shared; an
+//! idle store commits a lone write at once. A write that is refused after it has changed something is rare: the others are then done
+//! once more, each behind a savepoint of its own, which all of them would pay for otherwise (a copy of each page that it changes).
 
 use std::time::Instant;
 
@@ -12,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use chat::StoreError;
 
 use crate::conn::Conn;
-use crate::error::{Shared, of_sqlite};
+use crate::error::{Shared, of_sqlite, unavailable};
+use crate::gathered::{self, Gathered};
 use crate::observe;
 use crate::sqlite::Place;
 use crate::work::Work;
@@ -25,7 +27,31 @@ enum Lost {
     /// The transaction could not begin: none of the writes would have done better alone.
     Unbegun(rusqlite::Error),
     /// The transaction was lost on the way; one of the writes may be to blame.
-    Midway(rusqlite::Error),
+    Midway(StoreError),
+}
+
+impl From<rusqlite::Error> for Lost {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Midway(of_sqlite(error))
+    }
+}
+
+/// What became of a transaction that was not lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// What is to stay is durable.
+    Committed,
+    /// Nothing was written: a write was refused after it had changed something, and its changes are not parted from the others'.
+    Mixed,
+}
+
+/// How the writes of a group are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Apart {
+    /// Not at all: enough unless one is refused after it has changed something.
+    Not,
+    /// Each has a savepoint.
+    Savepoints,
 }
 
 /// The writer: its connection, opened anew after it broke.
@@ -69,12 +95,18 @@ impl Writer {
             return;
         }
         let began = Instant::now();
-        let attempt = self.attempt(group).await;
+        let attempt = match self.attempt(group, Apart::Not).await {
+            Ok(Done::Mixed) => self.attempt(group, Apart::Savepoints).await,
+            done => done,
+        };
         observe::commit(began.elapsed(), attempt.is_ok());
         match attempt {
-            Ok(()) => group.iter_mut().for_each(|work| work.acknowledge()),
-            Err(Lost::Midway(_)) if group.len() > 1 => self.commit_singly(group).await,
-            Err(Lost::Unbegun(error) | Lost::Midway(error)) => fail_all(group, error),
+            Ok(_) => group.iter_mut().for_each(|work| work.acknowledge()),
+            Err(Lost::Unbegun(error)) => fail_all(group, error),
+            Err(Lost::Midway(error)) => match group {
+                [work] => work.fail(error),
+                several => self.commit_singly(several).await,
+            },
         }
     }
 
@@ -82,9 +114,9 @@ impl Writer {
     async fn commit_singly(&mut self, group: &mut [Box<dyn Work>]) {
         let mut rest = group.iter_mut();
         while let Some(work) = rest.next() {
-            match self.attempt(std::slice::from_mut(work)).await {
-                Ok(()) => work.acknowledge(),
-                Err(Lost::Midway(error)) => work.fail(of_sqlite(error)),
+            match self.attempt(std::slice::from_mut(work), Apart::Not).await {
+                Ok(_) => work.acknowledge(),
+                Err(Lost::Midway(error)) => work.fail(error),
                 Err(Lost::Unbegun(error)) => {
                     fail_all(std::iter::once(work).chain(rest), error);
                     return;
@@ -93,20 +125,17 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
-        if group.is_empty() {
-            return Ok(());
-        }
+    async fn attempt(&mut self, group: &mut [Box<dyn Work>], apart: Apart) -> Result<Done, Lost> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.place.open().map_err(Lost::Unbegun)?,
         };
-        let done = transaction(&mut connection, group).await;
+        let done = transaction(&mut connection, group, apart).await;
         // A connection that cannot even go back to the beginning is given up, and with it its transaction.
         let sound = match &done {
-            Ok(()) => true,
+            Ok(Done::Committed) => true,
             Err(Lost::Unbegun(_)) => run(&connection, "SELECT 1").is_ok(),
-            Err(Lost::Midway(_)) => roll_back(&connection),
+            Ok(Done::Mixed) | Err(Lost::Midway(_)) => roll_back(&connection),
         };
         if sound {
             self.connection = Some(connection);
@@ -115,24 +144,47 @@ impl Writer {
     }
 }
 
-async fn transaction(connection: &mut Connection, group: &mut [Box<dyn Work>]) -> Result<(), Lost> {
+async fn transaction(
+    connection: &mut Connection,
+    group: &mut [Box<dyn Work>],
+    apart: Apart,
+) -> Result<Done, Lost> {
     run(connection, "BEGIN IMMEDIATE").map_err(Lost::Unbegun)?;
-    if let [work] = group {
-        if !work.run(&mut Conn::Sqlite(connection)).await {
-            roll_back(connection);
-            return Ok(());
+    let mut gathered = Gathered::default();
+    let (alone, mut stay) = (group.len() == 1, false);
+    for work in group {
+        // An error here means that the whole transaction is gone: SQLite rolls it back itself when the disk is full or fails.
+        if apart == Apart::Savepoints {
+            // What others have gathered is not behind this one's savepoint.
+            gathered::write(&mut Conn::Sqlite(connection, &mut gathered)).await.map_err(Lost::Midway)?;
+            run(connection, "SAVEPOINT work")?;
         }
-    } else {
-        for work in group {
-            // An error here means that the whole transaction is gone: SQLite rolls it back itself when the disk is full or fails.
-            run(connection, "SAVEPOINT work").map_err(Lost::Midway)?;
-            if !work.run(&mut Conn::Sqlite(connection)).await {
-                run(connection, "ROLLBACK TO work").map_err(Lost::Midway)?;
+        let before = connection.total_changes();
+        let stays = work.run(&mut Conn::Sqlite(connection, &mut gathered)).await;
+        stay |= stays;
+        if !alone && connection.is_autocommit() {
+            // What follows would be written at once, and this once more.
+            return Err(Lost::Midway(unavailable("the transaction was rolled back")));
+        }
+        match apart {
+            Apart::Not if !stays && !alone && before != connection.total_changes() => return Ok(Done::Mixed),
+            Apart::Not => {}
+            Apart::Savepoints => {
+                if !stays {
+                    run(connection, "ROLLBACK TO work")?;
+                    gathered = Gathered::default();
+                }
+                run(connection, "RELEASE work")?;
             }
-            run(connection, "RELEASE work").map_err(Lost::Midway)?;
         }
     }
-    run(connection, "COMMIT").map_err(Lost::Midway)
+    if !stay {
+        roll_back(connection);
+        return Ok(Done::Committed);
+    }
+    gathered::write(&mut Conn::Sqlite(connection, &mut gathered)).await.map_err(Lost::Midway)?;
+    run(connection, "COMMIT")?;
+    Ok(Done::Committed)
 }
 
 /// Goes back to before the transaction, which SQLite may have done already.
@@ -163,6 +215,44 @@ mod tests {
         let run: Run<&'static str, u64> = |conn, sql| Box::pin(conn.sql(sql).run());
         let (job, _, answer) = Job::new(sql, run);
         (Box::new(job), answer)
+    }
+
+    /// What is refused leaves nothing behind, whatever it had done, and takes nothing of the others with it: rows, and what the search
+    /// knows.
+    #[tokio::test]
+    async fn what_is_refused_is_parted_from_the_rest() {
+        let mut connection = Place::memory().open().unwrap();
+        crate::migrate::sqlite(&mut connection).unwrap();
+        connection.execute_batch("CREATE TABLE one (number INTEGER)").unwrap();
+        let mut writer = Writer::new(Place::memory(), connection);
+        let run: Run<(&'static str, bool), u64> = |conn, (word, stays)| {
+            Box::pin(async move {
+                let place = i64::try_from(word.len()).unwrap();
+                conn.sql("INSERT INTO one VALUES ($1)").bind(place).run().await?;
+                if let Some(gathered) = conn.gathered() {
+                    gathered.message(place, word);
+                }
+                if *stays { Ok(0) } else { Err(StoreError::NoTurn) }
+            })
+        };
+        let words = [("a", true), ("bb", false), ("ccc", true), ("dddd", false)];
+        let (mut group, answers): (Vec<Box<dyn Work>>, Vec<_>) = words
+            .into_iter()
+            .map(|input| {
+                let (job, _, answer) = Job::new(input, run);
+                (Box::new(job) as Box<dyn Work>, answer)
+            })
+            .unzip();
+        writer.commit(&mut group).await;
+        for (answer, (_, stays)) in answers.into_iter().zip(words) {
+            assert_eq!(answer.await.unwrap().is_ok(), stays);
+        }
+        let connection = writer.connection.unwrap();
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("SELECT SUM(number) FROM one"), 1 + 3);
+        let found =
+            "SELECT SUM(rowid) FROM search_messages WHERE search_messages MATCH 'a OR bb OR ccc OR dddd'";
+        assert_eq!(number(found), 1 + 3);
     }
 
     /// SQLite rolls the whole transaction back itself when the disk fails: what else was in the group is done once more.
