@@ -20,6 +20,7 @@ mod idempotency;
 mod key;
 mod ledger;
 mod list;
+mod log;
 mod maintenance;
 mod message;
 mod migrate;

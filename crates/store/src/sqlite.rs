@@ -24,8 +24,8 @@ use crate::work::{Job, Run, Work};
 use crate::writer::Writer;
 use crate::{migrate, tasks};
 
-/// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten, the log brought into the
-/// file once it has 4,000 pages of 4 KiB.
+/// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten. The writer sees to it
+/// itself that the log is brought into the file.
 const WRITER: &str = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
     PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
 
@@ -138,7 +138,7 @@ impl Sqlite {
         let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
         let (inbox, outbox) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let writer = Writer::new(place, connection).run(outbox, stop.clone());
+        let writer = Writer::new(place, connection, tracker.clone())?.run(outbox, stop.clone());
         let done = stopped.clone().drop_guard();
         tasks::spawn_thread(tracker, async move {
             let _done = done;

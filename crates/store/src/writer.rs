@@ -4,20 +4,23 @@
 //! idle store commits a lone write at once. A write that is refused after it has changed something is rare: the others are then done
 //! once more, each behind a savepoint of its own, which all of them would pay for otherwise (a copy of each page that it changes).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use chat::StoreError;
 
 use crate::conn::Conn;
 use crate::error::{Shared, of_sqlite, unavailable};
 use crate::gathered::{self, Gathered};
-use crate::observe;
+use crate::log::{self, Log, Schedule, Step};
 use crate::sqlite::Place;
 use crate::work::Work;
+use crate::{observe, tasks};
 
 /// How many writes share a commit at most.
 const GROUP_MAX: usize = 256;
@@ -59,11 +62,21 @@ enum Apart {
 pub(crate) struct Writer {
     place: Place,
     connection: Option<Connection>,
+    tracker: TaskTracker,
+    log: Arc<Log>,
+    schedule: Schedule,
 }
 
 impl Writer {
-    pub(crate) fn new(place: Place, connection: Connection) -> Self {
-        Self { place, connection: Some(connection) }
+    pub(crate) fn new(
+        place: Place,
+        mut connection: Connection,
+        tracker: TaskTracker,
+    ) -> rusqlite::Result<Self> {
+        let log = Log::new();
+        log.watch(&mut connection)?;
+        let schedule = Schedule::new(log::PAGES);
+        Ok(Self { place, connection: Some(connection), tracker, log, schedule })
     }
 
     /// Writes until `stop`, then what still waits, then brings the log into the file and closes it.
@@ -81,12 +94,26 @@ impl Writer {
             group.retain(|work| work.take());
             self.commit(&mut group).await;
             group.clear();
+            self.tend_log();
         }
+        self.log.close();
         if let Some(connection) = self.connection.take() {
             let checkpoint = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
             if let Err(error) = checkpoint.and(connection.close().map_err(|(_, error)| error)) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the store was not closed tidily");
             }
+        }
+    }
+
+    /// Whoever waited for the commit has been answered.
+    fn tend_log(&mut self) {
+        match (self.schedule.next(&self.log), &self.connection) {
+            (Step::Beside, _) => {
+                let (log, place) = (Arc::clone(&self.log), self.place.clone());
+                tasks::spawn_blocking(&self.tracker, move || log.bring_in(|| place.open()));
+            }
+            (Step::Here, Some(connection)) => log::bring_in(connection),
+            (Step::Here, None) | (Step::Nothing, _) => {}
         }
     }
 
@@ -128,7 +155,11 @@ impl Writer {
     async fn attempt(&mut self, group: &mut [Box<dyn Work>], apart: Apart) -> Result<Done, Lost> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.place.open().map_err(Lost::Unbegun)?,
+            None => {
+                let mut connection = self.place.open().map_err(Lost::Unbegun)?;
+                self.log.watch(&mut connection).map_err(Lost::Unbegun)?;
+                connection
+            }
         };
         let done = transaction(&mut connection, group, apart).await;
         // A connection that cannot even go back to the beginning is given up, and with it its transaction.
@@ -207,6 +238,8 @@ fn fail_all<'w>(group: impl IntoIterator<Item = &'w mut Box<dyn Work>>, error: r
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
+    use crate::config::Location;
     use crate::work::{Job, Run};
 
     type Answer = tokio::sync::oneshot::Receiver<Result<u64, StoreError>>;
@@ -224,7 +257,7 @@ mod tests {
         let mut connection = Place::memory().open().unwrap();
         crate::migrate::sqlite(&mut connection).unwrap();
         connection.execute_batch("CREATE TABLE one (number INTEGER)").unwrap();
-        let mut writer = Writer::new(Place::memory(), connection);
+        let mut writer = Writer::new(Place::memory(), connection, TaskTracker::new()).unwrap();
         let run: Run<(&'static str, bool), u64> = |conn, (word, stays)| {
             Box::pin(async move {
                 let place = i64::try_from(word.len()).unwrap();
@@ -255,12 +288,36 @@ mod tests {
         assert_eq!(number(found), 1 + 3);
     }
 
+    /// The log of a file that is written to all the time begins anew now and then, whoever brings it into the file.
+    #[tokio::test]
+    async fn a_log_stays_short() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let location = Location::File(file.clone());
+        let place = Place::make(&Config::new(""), &location).await.unwrap();
+        let connection = place.open().unwrap();
+        connection.execute_batch("CREATE TABLE one (text TEXT)").unwrap();
+        let mut writer = Writer::new(place, connection, TaskTracker::new()).unwrap();
+        let pages = 32;
+        writer.schedule = Schedule::new(pages);
+        let length = || std::fs::metadata(file.with_extension("db-wal")).unwrap().len();
+        for _ in 0..200 {
+            let (job, answer) = job("INSERT INTO one VALUES (hex(zeroblob(20000)))");
+            writer.commit(&mut [job]).await;
+            assert!(answer.await.unwrap().is_ok());
+            writer.tend_log();
+            // A dozen pages for each, and what was written before it is seen to.
+            assert!(length() < u64::from(pages * 20) * 4200, "{}", length());
+        }
+        writer.log.close();
+    }
+
     /// SQLite rolls the whole transaction back itself when the disk fails: what else was in the group is done once more.
     #[tokio::test]
     async fn a_lost_transaction_takes_nobody_with_it() {
         let connection = Place::memory().open().unwrap();
         connection.execute_batch("CREATE TABLE one (number INTEGER)").unwrap();
-        let mut writer = Writer::new(Place::memory(), connection);
+        let mut writer = Writer::new(Place::memory(), connection, TaskTracker::new()).unwrap();
         let (mut group, answers): (Vec<_>, Vec<_>) =
             ["INSERT INTO one VALUES (1)", "ROLLBACK", "INSERT INTO one VALUES (2)", "NONSENSE"]
                 .into_iter()
