@@ -33,7 +33,9 @@ impl Gathered {
 /// Writes what has been gathered so far; nothing on PostgreSQL, where nothing is.
 pub(crate) async fn write(conn: &mut Conn<'_>) -> Result<(), StoreError> {
     let Some(gathered) = conn.gathered() else { return Ok(()) };
-    let Gathered { messages, sums } = std::mem::take(gathered);
+    let Gathered { mut messages, sums } = std::mem::take(gathered);
+    // The index takes what comes in this order together, and begins a segment at each step back.
+    messages.sort_unstable_by_key(|(place, _)| *place);
     let mut days: HashMap<Day, Sum> = HashMap::new();
     for (day, sum) in sums {
         match days.get_mut(&day) {
