@@ -29,6 +29,7 @@ pub(crate) struct Log {
     running: AtomicBool,
     /// All but the last few pages are in the file.
     nearly: AtomicBool,
+    closed: AtomicBool,
     /// What reads the log beside the writer, once it was needed.
     beside: Mutex<Option<Connection>>,
 }
@@ -88,6 +89,7 @@ impl Log {
             length: AtomicU32::new(0),
             running: AtomicBool::new(false),
             nearly: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             beside: Mutex::default(),
         })
     }
@@ -104,6 +106,9 @@ impl Log {
     /// Brings it into the file over a connection of its own, which `open` opens: [`Step::Beside`]. Blocks.
     pub(crate) fn bring_in(&self, open: impl FnOnce() -> rusqlite::Result<Connection>) {
         let mut beside = self.beside();
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let brought = beside.take().map_or_else(open, Ok).and_then(|connection| {
             let mut least = i32::MAX;
             for _ in 0..LAPS_MAX {
@@ -126,8 +131,9 @@ impl Log {
         self.running.store(false, Ordering::Release);
     }
 
-    /// Waits for who brings it into the file, and closes its connection.
+    /// Waits for who brings it into the file, and closes its connection: from now on it is the writer's alone.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         drop(self.beside().take());
     }
 
