@@ -22,9 +22,11 @@ const GAP_BUCKETS: &[f64] =
 /// Seconds of a whole turn.
 const TURN_BUCKETS: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
-/// Seconds that a commit takes: from memory to a disk in trouble.
-const COMMIT_BUCKETS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Seconds that a commit takes: from memory to a disk in trouble. Close together where a good disk lies.
+const COMMIT_BUCKETS: &[f64] = &[
+    0.00025, 0.0005, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// Seconds of a call that has a tenth of one.
 const CALL_BUCKETS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];

@@ -1,8 +1,8 @@
 //! Accepting a turn, and beginning one that has waited.
 
 use chat::{
-    Acceptance, Accepted, ConversationId, Message, NewTurn, ProviderName, StoreError, StoredThread, TenantId,
-    ThreadSeed, TurnId, TurnStatus, TurnTarget, WhenBusy,
+    Acceptance, Accepted, ConversationId, Message, NewConversation, NewTurn, ProviderName, StoreError,
+    StoredThread, TenantId, ThreadSeed, TurnId, TurnStatus, TurnTarget, WhenBusy,
 };
 
 use crate::conn::Conn;
@@ -27,7 +27,7 @@ pub(crate) async fn accept(
         }
     }
     let (mut kept, waits_for) = match &new.target {
-        TurnTarget::New(begun) => (conversation::insert(conn, tenant, begun).await?, None),
+        TurnTarget::New(begun) => return accept_first(conn, tenant, new, begun).await,
         TurnTarget::Existing(id) => {
             let kept = conversation::locked(conn, tenant, *id).await?;
             let waits_for = place_in_line(&turn::open(conn, kept.seq).await?, new)?;
@@ -38,24 +38,46 @@ pub(crate) async fn accept(
     conversation::move_to(&mut kept, &new.assistant, &new.provider);
     let position = kept.next_position;
     let (thread, history) = match waits_for {
-        None => {
-            let wants = Wants {
-                provider: &new.provider,
-                thread: new.thread.as_ref(),
-                context_messages: new.context_messages,
-            };
-            given(conn, &mut kept, position, wants).await?
-        }
+        None => given(conn, &mut kept, position, Wants::of(new)).await?,
         Some(_) => (None, Vec::new()),
     };
     insert_message(conn, place(kept.seq, position), Some(new.id), &new.message).await?;
     insert(conn, tenant, new, (kept.seq, position), waits_for.is_some()).await?;
-    kept.add(position, &new.message.content.text(), new.created_at);
-    // The next place is the reply's, however long it takes: what is put in meanwhile stands after it.
-    kept.next_position = position.saturating_add(2);
+    add_question(&mut kept, position, new);
     conversation::update(conn, &kept).await?;
     let conversation = kept.conversation;
     Ok(Acceptance::Accepted(Box::new(Accepted { conversation, waits_for, position, thread, history })))
+}
+
+/// The first turn of a conversation: its row is written as the turn leaves it, each of its indexes once.
+async fn accept_first(
+    conn: &mut Conn<'_>,
+    tenant: &TenantId,
+    new: &NewTurn,
+    begun: &NewConversation,
+) -> Result<Acceptance, StoreError> {
+    let mut kept = conversation::begun(begun);
+    fix_user(&mut kept, new)?;
+    conversation::move_to(&mut kept, &new.assistant, &new.provider);
+    let position = kept.next_position;
+    add_question(&mut kept, position, new);
+    conversation::insert(conn, tenant, begun, &mut kept).await?;
+    let shown = kept.conversation.upstream_conversation_id.clone();
+    let (thread, history) = given(conn, &mut kept, position, Wants::of(new)).await?;
+    insert_message(conn, place(kept.seq, position), Some(new.id), &new.message).await?;
+    insert(conn, tenant, new, (kept.seq, position), false).await?;
+    if kept.conversation.upstream_conversation_id != shown {
+        conversation::update(conn, &kept).await?;
+    }
+    let conversation = kept.conversation;
+    Ok(Acceptance::Accepted(Box::new(Accepted { conversation, waits_for: None, position, thread, history })))
+}
+
+/// Takes note of the user's message.
+fn add_question(kept: &mut Kept, position: i64, new: &NewTurn) {
+    kept.add(position, &new.message.content.text(), new.created_at);
+    // The next place is the reply's, however long it takes: what is put in meanwhile stands after it.
+    kept.next_position = position.saturating_add(2);
 }
 
 fn target(new: &NewTurn) -> ConversationId {
@@ -93,6 +115,13 @@ struct Wants<'a> {
     provider: &'a ProviderName,
     thread: Option<&'a ThreadSeed>,
     context_messages: u32,
+}
+
+impl<'a> Wants<'a> {
+    fn of(new: &'a NewTurn) -> Self {
+        let NewTurn { provider, thread, context_messages, .. } = new;
+        Self { provider, thread: thread.as_ref(), context_messages: *context_messages }
+    }
 }
 
 /// What a turn that runs is given: the provider's thread and the messages before it.

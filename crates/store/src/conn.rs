@@ -2,15 +2,19 @@
 //!
 //! Statements use `$1` placeholders and types that both databases have. Where their SQL differs a statement comes as [`Both`].
 
-use rusqlite::types::{FromSql, ToSql, ToSqlOutput, Value as SqliteValue, ValueRef};
+use rusqlite::types::{FromSql, ToSql, Value as SqliteValue, ValueRef};
+use rusqlite::{CachedStatement, Connection};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Decode, Encode, PgConnection, Row as _, Type};
 use std::borrow::Cow;
+use std::future::{Future, ready};
 
 use chat::StoreError;
+use futures_util::future::Either;
 
 use crate::error;
+use crate::gathered::Gathered;
 
 /// A connection, inside of a transaction wherever something is written.
 ///
@@ -18,7 +22,7 @@ use crate::error;
 /// a thread that may block. Handing each statement to another thread costs more than most statements do.
 #[derive(Debug)]
 pub(crate) enum Conn<'c> {
-    Sqlite(&'c mut rusqlite::Connection),
+    Sqlite(&'c mut Connection, &'c mut Gathered),
     Postgres(&'c mut PgConnection),
 }
 
@@ -99,7 +103,7 @@ impl Conn<'_> {
     /// A statement that both databases take.
     pub(crate) fn sql(&mut self, sql: &'static str) -> Statement<'_> {
         match self {
-            Self::Sqlite(conn) => Statement::Sqlite(Prepared::new(Cow::Borrowed(sql), conn)),
+            Self::Sqlite(conn, _) => Statement::Sqlite(Prepared::new(sql, conn)),
             Self::Postgres(conn) => Statement::Postgres(sqlx::query(sql), conn),
         }
     }
@@ -107,7 +111,7 @@ impl Conn<'_> {
     /// A statement in this database's own words.
     pub(crate) fn own(&mut self, both: Both) -> Statement<'_> {
         let sql = match self {
-            Self::Sqlite(_) => both.sqlite,
+            Self::Sqlite(..) => both.sqlite,
             Self::Postgres(_) => both.postgres,
         };
         self.sql(sql)
@@ -116,13 +120,21 @@ impl Conn<'_> {
     /// A statement put together from parts that stand in this crate's source; nothing from outside is ever in it.
     pub(crate) fn assembled(&mut self, sql: String) -> Statement<'_> {
         match self {
-            Self::Sqlite(conn) => Statement::Sqlite(Prepared::new(Cow::Owned(sql), conn)),
+            Self::Sqlite(conn, _) => Statement::Sqlite(Prepared::new(&sql, conn)),
             Self::Postgres(conn) => Statement::Postgres(sqlx::query(AssertSqlSafe(sql)), conn),
         }
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// What a SQLite file is told once for all works of a transaction; none on PostgreSQL, where each has a transaction of its own.
+    pub(crate) fn gathered(&mut self) -> Option<&mut Gathered> {
+        match self {
+            Self::Sqlite(_, gathered) => Some(gathered),
+            Self::Postgres(_) => None,
+        }
     }
 }
 
@@ -132,7 +144,7 @@ pub(crate) enum Statement<'c> {
     Postgres(Query<'c, Postgres, PgArguments>, &'c mut PgConnection),
 }
 
-impl Statement<'_> {
+impl<'c> Statement<'c> {
     /// Gives the next parameter.
     pub(crate) fn bind<'t, T: Value<'t>>(self, value: T) -> Self {
         match self {
@@ -153,66 +165,75 @@ impl Statement<'_> {
     }
 
     /// Runs it and says how many rows it changed.
-    pub(crate) async fn run(self) -> Result<u64, StoreError> {
+    ///
+    /// Here and below SQLite's part is done before there is a future: a statement of its stays on its thread.
+    pub(crate) fn run(self) -> impl Future<Output = Result<u64, StoreError>> + Send + use<'c> {
         match self {
-            Self::Sqlite(prepared) => prepared.run(),
-            Self::Postgres(query, conn) => {
+            Self::Sqlite(prepared) => Either::Left(ready(prepared.run())),
+            Self::Postgres(query, conn) => Either::Right(async move {
                 query.execute(conn).await.map(|done| done.rows_affected()).map_err(error::of_database)
-            }
+            }),
         }
     }
 
     /// All rows.
-    pub(crate) async fn rows(self) -> Result<Vec<Row>, StoreError> {
+    pub(crate) fn rows(self) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send + use<'c> {
         match self {
-            Self::Sqlite(prepared) => prepared.rows(usize::MAX),
-            Self::Postgres(query, conn) => {
+            Self::Sqlite(prepared) => Either::Left(ready(prepared.rows(usize::MAX))),
+            Self::Postgres(query, conn) => Either::Right(async move {
                 let rows = query.fetch_all(conn).await.map_err(error::of_database)?;
                 Ok(rows.into_iter().map(|row| Row::new(Cells::Postgres(row))).collect())
-            }
+            }),
         }
     }
 
     /// The first row, if there is one.
-    pub(crate) async fn row(self) -> Result<Option<Row>, StoreError> {
+    pub(crate) fn row(self) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send + use<'c> {
         match self {
-            Self::Sqlite(prepared) => Ok(prepared.rows(1)?.pop()),
-            Self::Postgres(query, conn) => {
+            Self::Sqlite(prepared) => Either::Left(ready(prepared.rows(1).map(|mut rows| rows.pop()))),
+            Self::Postgres(query, conn) => Either::Right(async move {
                 let row = query.fetch_optional(conn).await.map_err(error::of_database)?;
                 Ok(row.map(|row| Row::new(Cells::Postgres(row))))
-            }
+            }),
         }
     }
 
     /// The row that there always is.
-    pub(crate) async fn one(self) -> Result<Row, StoreError> {
-        self.row().await?.ok_or_else(|| error::damaged("a row that must be there is not"))
+    pub(crate) fn one(self) -> impl Future<Output = Result<Row, StoreError>> + Send + use<'c> {
+        let row = self.row();
+        async move { row.await?.ok_or_else(|| error::damaged("a row that must be there is not")) }
     }
 }
 
-/// A statement for SQLite, prepared once for each connection.
+/// A statement for SQLite, prepared once for each connection. What it is given is handed on at once: nothing is copied twice.
 pub(crate) struct Prepared<'c> {
-    sql: Cow<'static, str>,
-    values: Vec<SqliteValue>,
-    /// The first value that could not be turned into one of SQLite's.
-    wrong: Option<rusqlite::Error>,
-    conn: &'c mut rusqlite::Connection,
+    /// Or what went wrong first.
+    statement: rusqlite::Result<CachedStatement<'c>>,
+    /// Values given so far.
+    given: usize,
+    /// How many of the statement's own parameters have one.
+    bound: usize,
+    conn: &'c Connection,
 }
 
 impl<'c> Prepared<'c> {
-    fn new(sql: Cow<'static, str>, conn: &'c mut rusqlite::Connection) -> Self {
-        Self { sql, values: Vec::with_capacity(8), wrong: None, conn }
+    fn new(sql: &str, conn: &'c Connection) -> Self {
+        // For tests of plans: PostgreSQL tells them itself.
+        tracing::trace!(target: "sql", statement = sql);
+        Self { statement: conn.prepare_cached(sql), given: 0, bound: 0, conn }
     }
 
     fn bind(mut self, value: &impl ToSql) -> Self {
-        match value.to_sql() {
-            Ok(ToSqlOutput::Owned(value)) => self.values.push(value),
-            Ok(ToSqlOutput::Borrowed(value)) => match value.try_into() {
-                Ok(value) => self.values.push(value),
-                Err(error) => self.wrong = Some(error.into()),
-            },
-            Ok(_) => self.wrong = Some(rusqlite::Error::InvalidQuery),
-            Err(error) => self.wrong = Some(error),
+        self.given = self.given.saturating_add(1);
+        if let Ok(statement) = &mut self.statement {
+            let bound = match place_of(statement, self.given) {
+                Some(index) => statement.raw_bind_parameter(index, value).map(|()| 1),
+                None => Ok(0),
+            };
+            match bound {
+                Ok(bound) => self.bound = self.bound.saturating_add(bound),
+                Err(error) => self.statement = Err(error),
+            }
         }
         self
     }
@@ -228,21 +249,12 @@ impl<'c> Prepared<'c> {
 
     /// At most so many of its rows, and how many rows it changed.
     fn stepped(self, most: usize) -> Result<(Vec<Row>, u64), StoreError> {
-        let Self { sql, values, wrong, conn } = self;
-        if let Some(error) = wrong {
-            return Err(error::of_sqlite(error));
-        }
-        // For tests of plans: PostgreSQL tells them itself.
-        tracing::trace!(target: "sql", statement = &*sql);
+        let Self { statement, bound, conn, .. } = self;
         let taken = (|| {
-            let mut statement = conn.prepare_cached(&sql)?;
-            for index in 1..=statement.parameter_count() {
-                // SQLite numbers `$n` by its first place in the text, not by its digits.
-                let number =
-                    statement.parameter_name(index).and_then(|name| name.get(1..)?.parse::<usize>().ok());
-                let value = number.and_then(|number| values.get(number.checked_sub(1)?));
-                let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), index))?;
-                statement.raw_bind_parameter(index, value)?;
+            let mut statement = statement?;
+            let wanted = statement.parameter_count();
+            if bound != wanted {
+                return Err(rusqlite::Error::InvalidParameterCount(bound, wanted));
             }
             let columns = statement.column_count();
             let mut rows = Vec::new();
@@ -259,6 +271,16 @@ impl<'c> Prepared<'c> {
         let rows = taken.map_err(error::of_sqlite)?;
         Ok((rows, conn.changes()))
     }
+}
+
+/// Where SQLite has the parameter of this number, if the statement has it: it numbers `$n` by its first place in the text, not by
+/// its digits.
+fn place_of(statement: &CachedStatement<'_>, number: usize) -> Option<usize> {
+    let is_it = |index: usize| {
+        let name = statement.parameter_name(index).and_then(|name| name.get(1..));
+        name.is_some_and(|digits| digits.parse() == Ok(number))
+    };
+    if is_it(number) { Some(number) } else { (1..=statement.parameter_count()).find(|index| is_it(*index)) }
 }
 
 /// A row, read from its first column to its last.

@@ -16,6 +16,7 @@ macro_rules! columns {
          c.message_count, c.preview, c.created_at, c.updated_at, c.upstream_id"
     };
 }
+pub(crate) use columns;
 
 /// The columns that [`read`] reads.
 pub(crate) const COLUMNS: &str = columns!();
@@ -144,12 +145,22 @@ fn kept_preview(preview: &str) -> String {
     kept(preview).into_owned()
 }
 
-/// Inserts a conversation with its messages and its thread.
+/// A conversation as it is with the messages that it begins with, before it has a number.
+pub(crate) fn begun(new: &NewConversation) -> Kept {
+    let mut kept = Kept { seq: 0, next_position: 1, preview_position: 0, conversation: as_asked(new) };
+    for (position, message) in (1..).zip(&new.messages) {
+        kept.add(position, &message.content.text(), new.created_at);
+    }
+    kept
+}
+
+/// Inserts a conversation as it is with its first messages and its thread, and gives it its number.
 pub(crate) async fn insert(
     conn: &mut Conn<'_>,
     tenant: &TenantId,
     new: &NewConversation,
-) -> Result<Kept, StoreError> {
+    kept: &mut Kept,
+) -> Result<(), StoreError> {
     const INSERT: Both = Both {
         sqlite: "INSERT INTO conversations (id, tenant, assistant, provider, user_id, title, metadata, message_count, \
                  preview, preview_position, next_position, created_at, updated_at, upstream_id) \
@@ -159,18 +170,14 @@ pub(crate) async fn insert(
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, array_to_tsvector($15)) \
                    RETURNING seq",
     };
-    let mut kept = Kept { seq: 0, next_position: 1, preview_position: 0, conversation: begun(new) };
-    for (position, message) in (1..).zip(&new.messages) {
-        kept.add(position, &message.content.text(), new.created_at);
-    }
     let conversation = &kept.conversation;
     let mut row = conn
         .own(INSERT)
         .bind(blob(new.id.uuid()))
         .bind(tenant.as_str())
-        .bind(new.assistant.as_str())
-        .bind(new.provider.as_str())
-        .bind(new.user.as_ref().map(UserId::as_str))
+        .bind(conversation.assistant.as_str())
+        .bind(conversation.provider.as_str())
+        .bind(conversation.user.as_ref().map(UserId::as_str))
         .bind(new.title.as_deref())
         .bind(json(&new.metadata)?)
         .bind(signed(conversation.message_count))
@@ -178,21 +185,24 @@ pub(crate) async fn insert(
         .bind(kept.preview_position)
         .bind(kept.next_position)
         .bind(new.created_at.millis())
-        .bind(new.created_at.millis())
+        .bind(conversation.updated_at.millis())
         .bind(conversation.upstream_conversation_id.as_deref())
         .bind_postgres(|| search::words_of(new.title.as_deref().unwrap_or_default()))
         .one()
         .await?;
     kept.seq = row.number()?;
+    if new.title.is_some() {
+        search::add_title(conn, kept.seq).await?;
+    }
     message::insert_all(conn, message::place(kept.seq, 1), &new.messages).await?;
     if let Some(seed) = &new.thread {
-        let reached = kept.next_position.saturating_sub(1);
+        let reached = i64::try_from(new.messages.len()).unwrap_or(i64::MAX);
         thread::adopt(conn, kept.seq, &new.provider, seed, reached).await?;
     }
-    Ok(kept)
+    Ok(())
 }
 
-fn begun(new: &NewConversation) -> Conversation {
+fn as_asked(new: &NewConversation) -> Conversation {
     Conversation {
         id: new.id,
         object: Conversation::OBJECT,
@@ -225,7 +235,9 @@ pub(crate) async fn create(
     if let Some(seed) = &new.thread {
         thread::must_be_free(conn, tenant, &new.provider, seed).await?;
     }
-    Ok(insert(conn, tenant, new).await?.conversation)
+    let mut kept = begun(new);
+    insert(conn, tenant, new, &mut kept).await?;
+    Ok(kept.conversation)
 }
 
 /// See [`chat::ConversationStore::change_conversation`].
@@ -242,8 +254,12 @@ pub(crate) async fn change(
                    title_words = array_to_tsvector($5) WHERE seq = $4",
     };
     let Kept { seq, mut conversation, .. } = locked(conn, tenant, id).await?;
+    let renamed = change.title.as_ref().is_some_and(|title| *title != conversation.title);
     if let Some(title) = &change.title {
         conversation.title.clone_from(title);
+    }
+    if renamed {
+        search::take_title(conn, seq).await?;
     }
     if let Some(metadata) = &change.metadata {
         conversation.metadata = metadata.clone().unwrap_or_default();
@@ -257,6 +273,9 @@ pub(crate) async fn change(
         .bind_postgres(|| search::words_of(conversation.title.as_deref().unwrap_or_default()))
         .run()
         .await?;
+    if renamed {
+        search::add_title(conn, seq).await?;
+    }
     Ok(conversation)
 }
 

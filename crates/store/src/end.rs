@@ -5,8 +5,8 @@ use chat::{
     ThreadUpdate, Timestamp, TurnEnd, TurnStatus,
 };
 
-use crate::conn::Conn;
-use crate::conversation::{self, Kept};
+use crate::conn::{Both, Conn};
+use crate::conversation::{self, Kept, columns};
 use crate::message::{self, place, position};
 use crate::row::{blob, json, kept};
 use crate::thread;
@@ -69,18 +69,19 @@ async fn find(
     tenant: &TenantId,
     end: &TurnEnd,
 ) -> Result<Option<(Kept, Running)>, StoreError> {
-    let lock = if conn.is_postgres() { "FOR UPDATE" } else { "" };
-    let row = conn
-        .assembled(format!(
-            "SELECT {}, t.open, t.owner, t.place, t.asked_assistant, t.asked_provider, t.thread_upstream_id, \
-             t.reply_id, t.idempotency_key, t.slices FROM turns t JOIN conversations c ON c.seq = t.conversation \
-             WHERE t.id = $1 AND t.tenant = $2 {lock}",
-            conversation::COLUMNS
-        ))
-        .bind(blob(end.turn.id.uuid()))
-        .bind(tenant.as_str())
-        .row()
-        .await?;
+    macro_rules! select {
+        () => {
+            concat!(
+                "SELECT ",
+                columns!(),
+                ", t.open, t.owner, t.place, t.asked_assistant, t.asked_provider, t.thread_upstream_id, \
+                 t.reply_id, t.idempotency_key, t.slices FROM turns t \
+                 JOIN conversations c ON c.seq = t.conversation WHERE t.id = $1 AND t.tenant = $2"
+            )
+        };
+    }
+    const SQL: Both = Both { sqlite: select!(), postgres: concat!(select!(), " FOR UPDATE") };
+    let row = conn.own(SQL).bind(blob(end.turn.id.uuid())).bind(tenant.as_str()).row().await?;
     let Some(mut row) = row else { return Ok(None) };
     let kept = conversation::read(&mut row)?;
     let running = Running {

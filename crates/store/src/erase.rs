@@ -9,9 +9,9 @@ use std::time::Duration;
 use chat::{ConversationId, StoreError, TenantId, Timestamp};
 
 use crate::conn::Conn;
-use crate::conversation;
 use crate::message::{POSITIONS, base};
 use crate::row::blob;
+use crate::{conversation, gathered, search};
 
 /// How many messages one transaction erases: a millisecond each, most of it for the search's index.
 const STEP: i64 = 100;
@@ -50,6 +50,7 @@ async fn take_away(
     conn: &mut Conn<'_>,
     (seq, id): (i64, ConversationId),
 ) -> Result<Option<Remains>, StoreError> {
+    search::take_title(conn, seq).await?;
     for sql in [
         "DELETE FROM turn_slices WHERE turn_id IN \
          (SELECT id FROM turns WHERE conversation = $1 AND open = 1 ORDER BY place)",
@@ -80,13 +81,17 @@ pub(crate) async fn step(conn: &mut Conn<'_>, remains: Remains) -> Result<Option
 }
 
 async fn messages(conn: &mut Conn<'_>, seq: i64) -> Result<i64, StoreError> {
+    // What the index does not know cannot be taken from it.
+    gathered::write(conn).await?;
+    let places = (base(seq), base(seq).saturating_add(POSITIONS));
+    search::take_messages(conn, places, STEP).await?;
     let erased = conn
         .sql(
             "DELETE FROM messages WHERE place IN \
              (SELECT place FROM messages WHERE place > $1 AND place < $2 ORDER BY place LIMIT $3)",
         )
-        .bind(base(seq))
-        .bind(base(seq).saturating_add(POSITIONS))
+        .bind(places.0)
+        .bind(places.1)
         .bind(STEP)
         .run()
         .await?;

@@ -57,5 +57,7 @@ pub(crate) async fn fork(
         messages: copies.collect(),
         thread: None,
     };
-    Ok(conversation::insert(conn, tenant, &new).await?.conversation)
+    let mut kept = conversation::begun(&new);
+    conversation::insert(conn, tenant, &new, &mut kept).await?;
+    Ok(kept.conversation)
 }

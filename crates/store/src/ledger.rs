@@ -26,10 +26,73 @@ fn booked(tokens: u64) -> i64 {
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
     for row in rows {
         if insert(conn, row).await? {
-            add(conn, row).await?;
+            match conn.gathered() {
+                Some(gathered) => gathered.call(row),
+                None => add(conn, &Day::of(row), &Sum::of(row)).await?,
+            }
         }
     }
     Ok(())
+}
+
+/// What there is a sum for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Day {
+    key: KeyId,
+    day: String,
+    tenant: TenantId,
+    assistant: AssistantName,
+    provider: ProviderName,
+}
+
+impl Day {
+    pub(crate) fn of(row: &LedgerRow) -> Self {
+        Self {
+            key: row.key,
+            day: row.at.day(),
+            tenant: row.tenant.clone(),
+            assistant: row.assistant.clone(),
+            provider: row.provider.clone(),
+        }
+    }
+}
+
+/// What calls come to.
+#[derive(Debug)]
+pub(crate) struct Sum {
+    turns: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+    /// Each currency once.
+    cost: Vec<Cost>,
+}
+
+impl Sum {
+    pub(crate) fn of(row: &LedgerRow) -> Self {
+        let usage = row.usage.as_ref();
+        let tokens = |of: fn(&Usage) -> Option<u64>| booked(usage.and_then(of).unwrap_or(0));
+        Self {
+            turns: i64::from(row.answered),
+            input_tokens: tokens(|usage| usage.input_tokens),
+            output_tokens: tokens(|usage| usage.output_tokens),
+            total_tokens: tokens(Usage::tokens),
+            cost: usage.and_then(|usage| usage.cost.clone()).into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.turns = self.turns.saturating_add(other.turns);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.total_tokens = self.total_tokens.saturating_add(other.total_tokens);
+        for cost in other.cost {
+            match self.cost.iter_mut().find(|own| own.currency == cost.currency) {
+                Some(own) => own.amount = sum(own.amount, cost.amount),
+                None => self.cost.push(cost),
+            }
+        }
+    }
 }
 
 const INSERT: Both = Both {
@@ -65,8 +128,8 @@ async fn insert(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<bool, StoreError
     Ok(inserted > 0)
 }
 
-async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
-    let usage = row.usage.clone().unwrap_or_default();
+/// Adds to a day's sum.
+pub(crate) async fn add(conn: &mut Conn<'_>, day: &Day, sum: &Sum) -> Result<(), StoreError> {
     conn.sql(
         "INSERT INTO usage_day (key_id, day, tenant, assistant, provider, turns, input_tokens, output_tokens, \
          total_tokens) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -76,25 +139,25 @@ async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
          output_tokens = usage_day.output_tokens + excluded.output_tokens, \
          total_tokens = usage_day.total_tokens + excluded.total_tokens",
     )
-    .bind(blob(row.key.uuid()))
-    .bind(row.at.day())
-    .bind(row.tenant.as_str())
-    .bind(row.assistant.as_str())
-    .bind(row.provider.as_str())
-    .bind(i64::from(row.answered))
-    .bind(booked(usage.input_tokens.unwrap_or(0)))
-    .bind(booked(usage.output_tokens.unwrap_or(0)))
-    .bind(booked(usage.tokens().unwrap_or(0)))
+    .bind(blob(day.key.uuid()))
+    .bind(day.day.as_str())
+    .bind(day.tenant.as_str())
+    .bind(day.assistant.as_str())
+    .bind(day.provider.as_str())
+    .bind(sum.turns)
+    .bind(sum.input_tokens)
+    .bind(sum.output_tokens)
+    .bind(sum.total_tokens)
     .run()
     .await?;
-    match &usage.cost {
-        Some(cost) => add_cost(conn, row, cost).await,
-        None => Ok(()),
+    for cost in &sum.cost {
+        add_cost(conn, day, cost).await?;
     }
+    Ok(())
 }
 
 /// Adds money exactly. SQLite has no decimals, so there the sum is made here: its writer is alone.
-async fn add_cost(conn: &mut Conn<'_>, row: &LedgerRow, cost: &Cost) -> Result<(), StoreError> {
+async fn add_cost(conn: &mut Conn<'_>, of: &Day, cost: &Cost) -> Result<(), StoreError> {
     const UPSERT: Both = Both {
         sqlite: "INSERT INTO usage_cost (key_id, day, tenant, assistant, provider, currency, amount) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) \
@@ -105,7 +168,6 @@ async fn add_cost(conn: &mut Conn<'_>, row: &LedgerRow, cost: &Cost) -> Result<(
                    ON CONFLICT (key_id, day, tenant, assistant, provider, currency) DO UPDATE SET \
                    amount = usage_cost.amount + excluded.amount",
     };
-    let day = row.at.day();
     let mut amount = cost.amount;
     if !conn.is_postgres() {
         let before = conn
@@ -113,11 +175,11 @@ async fn add_cost(conn: &mut Conn<'_>, row: &LedgerRow, cost: &Cost) -> Result<(
                 "SELECT amount FROM usage_cost WHERE key_id = $1 AND day = $2 AND tenant = $3 AND assistant = $4 \
                  AND provider = $5 AND currency = $6",
             )
-            .bind(blob(row.key.uuid()))
-            .bind(day.as_str())
-            .bind(row.tenant.as_str())
-            .bind(row.assistant.as_str())
-            .bind(row.provider.as_str())
+            .bind(blob(of.key.uuid()))
+            .bind(of.day.as_str())
+            .bind(of.tenant.as_str())
+            .bind(of.assistant.as_str())
+            .bind(of.provider.as_str())
             .bind(cost.currency.as_str())
             .row()
             .await?;
@@ -126,11 +188,11 @@ async fn add_cost(conn: &mut Conn<'_>, row: &LedgerRow, cost: &Cost) -> Result<(
         }
     }
     conn.own(UPSERT)
-        .bind(blob(row.key.uuid()))
-        .bind(day.as_str())
-        .bind(row.tenant.as_str())
-        .bind(row.assistant.as_str())
-        .bind(row.provider.as_str())
+        .bind(blob(of.key.uuid()))
+        .bind(of.day.as_str())
+        .bind(of.tenant.as_str())
+        .bind(of.assistant.as_str())
+        .bind(of.provider.as_str())
         .bind(cost.currency.as_str())
         .bind(amount.to_string())
         .run()

@@ -158,18 +158,19 @@ enum Bound<'a> {
     Id(ConversationId),
 }
 
+fn bind<'c>(statement: Statement<'c>, bound: Bound<'_>) -> Statement<'c> {
+    match bound {
+        Bound::Text(text) => statement.bind(text),
+        Bound::Number(number) => statement.bind(number),
+        Bound::Id(id) => statement.bind(blob(id.uuid())),
+    }
+}
+
 impl Query<'_> {
     async fn run(&self, conn: &mut Conn<'_>, limit: i64) -> Result<Vec<Kept>, StoreError> {
         let (sql, bounds) = self.sql(conn.is_postgres(), limit);
-        let mut statement: Statement<'_> = conn.assembled(sql);
-        for bound in bounds {
-            statement = match bound {
-                Bound::Text(text) => statement.bind(text),
-                Bound::Number(number) => statement.bind(number),
-                Bound::Id(id) => statement.bind(blob(id.uuid())),
-            };
-        }
-        statement.rows().await?.into_iter().map(|mut row| conversation::read(&mut row)).collect()
+        let rows = bounds.into_iter().fold(conn.assembled(sql), bind).rows();
+        rows.await?.into_iter().map(|mut row| conversation::read(&mut row)).collect()
     }
 
     /// The index to read the list off. SQLite has no statistics to choose by and takes the wrong one at times; a search may

@@ -7,7 +7,7 @@ use chat::{
     TurnId,
 };
 
-use crate::conn::{Conn, Row};
+use crate::conn::{Both, Conn, Row};
 use crate::error::damaged;
 use crate::row::{blob, json, kept, parsed};
 use crate::search;
@@ -64,34 +64,58 @@ async fn insert_some(
     turn: Option<TurnId>,
     messages: &[NewMessage],
 ) -> Result<(), StoreError> {
-    let mut statement = conn.assembled(insert_sql(conn.is_postgres(), messages.len()));
-    for (place, message) in (first..).zip(messages) {
-        let text = message.content.text();
-        let sources = if message.sources.is_empty() { None } else { Some(json(&message.sources)?) };
-        statement = statement
-            .bind(place)
-            .bind(blob(message.id.uuid()))
-            .bind(turn.map(|id| blob(id.uuid())))
-            .bind(message.role.as_str())
-            .bind(message.author.as_str())
-            .bind(message.status.as_str())
-            .bind(message.created_at.millis())
-            .bind(message.upstream_message_id.as_deref())
-            .bind(kept(&text).as_ref())
-            .bind(encode(&message.content)?)
-            .bind(sources)
-            .bind_postgres(|| search::words_of(&text));
+    let done = {
+        let mut statement = match messages {
+            [_] => conn.own(INSERT_ONE),
+            several => conn.assembled(insert_sql(conn.is_postgres(), several.len())),
+        };
+        for (place, message) in (first..).zip(messages) {
+            let text = message.content.text();
+            let sources = if message.sources.is_empty() { None } else { Some(json(&message.sources)?) };
+            statement = statement
+                .bind(place)
+                .bind(blob(message.id.uuid()))
+                .bind(turn.map(|id| blob(id.uuid())))
+                .bind(message.role.as_str())
+                .bind(message.author.as_str())
+                .bind(message.status.as_str())
+                .bind(message.created_at.millis())
+                .bind(message.upstream_message_id.as_deref())
+                .bind(kept(&text).as_ref())
+                .bind(encode(&message.content)?)
+                .bind(sources)
+                .bind_postgres(|| search::words_of(&text));
+        }
+        statement.run()
+    };
+    done.await?;
+    if let Some(gathered) = conn.gathered() {
+        for (place, message) in (first..).zip(messages) {
+            gathered.message(place, &kept(&message.content.text()));
+        }
     }
-    statement.run().await?;
     Ok(())
 }
 
-/// The statement for so many messages. PostgreSQL is given their words as well; a SQLite file's index is kept by triggers.
+macro_rules! insert_into {
+    () => {
+        "INSERT INTO messages (place, id, turn_id, role, author, status, created_at, upstream_message_id, text, parts, \
+         sources"
+    };
+}
+
+/// The statement for one message. PostgreSQL is given its words as well; a SQLite file's index is written for many at once.
+const INSERT_ONE: Both = Both {
+    sqlite: concat!(insert_into!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"),
+    postgres: concat!(
+        insert_into!(),
+        ", words) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, array_to_tsvector($12))"
+    ),
+};
+
+/// The same for so many.
 fn insert_sql(postgres: bool, count: usize) -> String {
-    let mut sql = String::from(
-        "INSERT INTO messages (place, id, turn_id, role, author, status, created_at, upstream_message_id, text, \
-         parts, sources",
-    );
+    let mut sql = String::from(insert_into!());
     sql.push_str(if postgres { ", words) VALUES " } else { ") VALUES " });
     let width = if postgres { 12 } else { 11 };
     for row in 0..count {

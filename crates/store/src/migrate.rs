@@ -9,6 +9,7 @@ use crate::error::OpenError;
 const SQLITE: &[&str] = &[
     include_str!("../migrations/sqlite/0001_begin.sql"),
     include_str!("../migrations/sqlite/0002_processes.sql"),
+    include_str!("../migrations/sqlite/0003_search.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0001_begin.sql"),

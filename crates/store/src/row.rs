@@ -44,7 +44,8 @@ const ESCAPE: char = '\u{10FFFE}';
 
 /// Text as it is kept.
 pub(crate) fn kept(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\0', ESCAPE]) {
+    // One after the other: each alone is looked for many bytes at a time.
+    if !text.as_bytes().contains(&0) && !text.contains(ESCAPE) {
         return Cow::Borrowed(text);
     }
     let mut kept = String::with_capacity(text.len().saturating_add(16));

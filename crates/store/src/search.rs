@@ -1,7 +1,9 @@
 //! Words to search for. They are cut here, so that both databases agree on what a word is and nothing that a user writes is
 //! ever read as query syntax: a word is a run of letters and digits of any script, in lower case.
 
-use crate::conn::Both;
+use chat::StoreError;
+
+use crate::conn::{Both, Conn};
 
 /// How many words a search looks at, and how many characters of each.
 const WORDS_MAX: usize = 16;
@@ -18,6 +20,68 @@ pub(crate) const CONDITION: Both = Both {
     postgres: "c.seq IN (SELECT place >> 24 FROM messages WHERE words @@ CAST({} AS tsquery) \
                UNION ALL SELECT seq FROM conversations WHERE title_words @@ CAST({} AS tsquery))",
 };
+
+/// Puts a message into a SQLite file's index. PostgreSQL's is a column of the message's row.
+pub(crate) async fn add_message(conn: &mut Conn<'_>, place: i64, text: &str) -> Result<(), StoreError> {
+    conn.sql("INSERT INTO search_messages (rowid, text) VALUES ($1, $2)")
+        .bind(place)
+        .bind(text)
+        .run()
+        .await?;
+    Ok(())
+}
+
+/// Takes the messages between two places, both left out, from a SQLite file's index, so many at most and the first ones first: before
+/// their rows go.
+pub(crate) async fn take_messages(
+    conn: &mut Conn<'_>,
+    (after, before): (i64, i64),
+    limit: i64,
+) -> Result<(), StoreError> {
+    if conn.is_postgres() {
+        return Ok(());
+    }
+    conn.sql(
+        "INSERT INTO search_messages (search_messages, rowid, text) SELECT 'delete', place, text FROM messages \
+         WHERE place > $1 AND place < $2 ORDER BY place LIMIT $3",
+    )
+    .bind(after)
+    .bind(before)
+    .bind(limit)
+    .run()
+    .await?;
+    Ok(())
+}
+
+/// Puts a conversation's title as it stands into a SQLite file's index: after it was written.
+pub(crate) async fn add_title(conn: &mut Conn<'_>, conversation: i64) -> Result<(), StoreError> {
+    if conn.is_postgres() {
+        return Ok(());
+    }
+    conn.sql(
+        "INSERT INTO search_titles (rowid, title) SELECT seq, title FROM conversations \
+         WHERE seq = $1 AND title IS NOT NULL",
+    )
+    .bind(conversation)
+    .run()
+    .await?;
+    Ok(())
+}
+
+/// Takes a conversation's title as it stands from a SQLite file's index: before it changes or goes.
+pub(crate) async fn take_title(conn: &mut Conn<'_>, conversation: i64) -> Result<(), StoreError> {
+    if conn.is_postgres() {
+        return Ok(());
+    }
+    conn.sql(
+        "INSERT INTO search_titles (search_titles, rowid, title) SELECT 'delete', seq, title FROM conversations \
+         WHERE seq = $1 AND title IS NOT NULL",
+    )
+    .bind(conversation)
+    .run()
+    .await?;
+    Ok(())
+}
 
 /// What `words` asks for, one query for each word; the last may be the beginning of a word.
 ///

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,12 +19,13 @@ use chat::StoreError;
 use crate::config::{Config, Location};
 use crate::conn::Conn;
 use crate::error::{OpenError, in_doubt, of_sqlite, unavailable};
+use crate::gathered::Gathered;
 use crate::work::{Job, Run, Work};
 use crate::writer::Writer;
 use crate::{migrate, tasks};
 
-/// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten, the log brought into the
-/// file once it has 4,000 pages of 4 KiB.
+/// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten. The writer sees to it
+/// itself that the log is brought into the file.
 const WRITER: &str = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
     PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
 
@@ -87,6 +89,10 @@ impl Place {
             connection.pragma_update(None, "journal_mode", "WAL")?;
         }
         connection.execute_batch(WRITER)?;
+        settle_plans(&connection)?;
+        // What the triggers of the schema do, the search's index, is done here for a whole transaction at once: see `gathered`. They
+        // are there for whoever else writes to the file.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         if let Some(pages) = self.pages_max {
             connection.pragma_update(None, "max_page_count", pages.to_string())?;
         }
@@ -99,8 +105,14 @@ impl Place {
         let connection = Connection::open_with_flags(self.path.as_deref().unwrap_or(Path::new("")), flags)?;
         connection.busy_timeout(self.busy)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS / 2);
+        settle_plans(&connection)?;
         Ok(connection)
     }
+}
+
+/// A statement is planned once, not again for each value that a partial index might be chosen by.
+fn settle_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
 }
 
 async fn make_folder(path: &Path) -> Result<(), OpenError> {
@@ -126,7 +138,7 @@ impl Sqlite {
         let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
         let (inbox, outbox) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let writer = Writer::new(place, connection).run(outbox, stop.clone());
+        let writer = Writer::new(place, connection, tracker.clone())?.run(outbox, stop.clone());
         let done = stopped.clone().drop_guard();
         tasks::spawn_thread(tracker, async move {
             let _done = done;
@@ -307,7 +319,8 @@ impl Lent {
     /// Reads in a transaction, and gives the connection back if it is sound.
     fn read<I, T>(mut self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
         self.connection.execute_batch("BEGIN").map_err(of_sqlite)?;
-        let result = run(&mut Conn::Sqlite(&mut self.connection), input).now_or_never();
+        let mut gathered = Gathered::default();
+        let result = run(&mut Conn::Sqlite(&mut self.connection, &mut gathered), input).now_or_never();
         let sound = self.connection.execute_batch("ROLLBACK").is_ok();
         *self.interrupt.handle() = None;
         if sound {

@@ -83,7 +83,7 @@ pub(crate) async fn set(
     (assistant, upstream_id): (&str, &str),
     update: &ThreadUpdate,
 ) -> Result<(), StoreError> {
-    let statement = match update {
+    let done = match update {
         ThreadUpdate::Untouched | ThreadUpdate::InDoubt => conn
             .sql(
                 "UPDATE threads SET in_doubt = $4 \
@@ -92,7 +92,8 @@ pub(crate) async fn set(
             .bind(conversation)
             .bind(assistant)
             .bind(upstream_id)
-            .bind(i64::from(*update == ThreadUpdate::InDoubt)),
+            .bind(i64::from(*update == ThreadUpdate::InDoubt))
+            .run(),
         ThreadUpdate::Reached { id, reached, told } => conn
             .sql(
                 "INSERT INTO threads (conversation, assistant, upstream_id, provider, thread_id, reached, \
@@ -108,9 +109,10 @@ pub(crate) async fn set(
             .bind(id.as_str())
             .bind(*reached)
             .bind(told.map(|(position, _)| position))
-            .bind(told.map(|(_, hash)| hash.cast_signed())),
+            .bind(told.map(|(_, hash)| hash.cast_signed()))
+            .run(),
     };
-    statement.run().await?;
+    done.await?;
     Ok(())
 }
 

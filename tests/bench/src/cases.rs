@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::commits::Commits;
 use crate::conditions::Conditions;
 use crate::dialect::DIALECTS;
 use crate::grow;
@@ -230,12 +231,41 @@ impl Run<'_> {
         }
         let gateway = self.gateway(&[])?;
         let target = targets::native_target(gateway.address, "openai", true);
+        let mut most: f64 = 0.0;
         for connections in [1, 16, 64, 256] {
             let case = format!("turns: stored, {connections} at once");
             let load = (self.cores.load_threads, connections);
-            self.push(closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5)));
+            let row = closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5));
+            most = row.per_second.unwrap_or(0.0).max(most);
+            self.push(row);
+        }
+        // What durability adds where the store is not the bottleneck: half of what it can carry.
+        let rate = (most / 2.0) as u32;
+        let case = format!("turns: {rate} a second, half the peak");
+        for stored in [false, true] {
+            let target = targets::native_target(gateway.address, "openai", stored);
+            let before = self.commits(&gateway)?;
+            let load = || json::open(&target, rate.max(1), 64, self.plan.seconds(5));
+            let mut row = measured(&case, &target, Some(&gateway.process), load, |outcome| outcome.whole);
+            if stored {
+                let made = self.commits(&gateway)?.since(&before);
+                let ms = |part: f64| made.within(part).as_secs_f64() * 1e3;
+                row.value = Some(ms(0.99));
+                row.note = format!(
+                    "{} commits: p50 {:.2} ms, p99 {:.2} ms; {:.1} turns a commit, with two writes for each",
+                    made.count(),
+                    ms(0.5),
+                    ms(0.99),
+                    row.whole as f64 / made.count().max(1.0)
+                );
+            }
+            self.push(row);
         }
         Ok(())
+    }
+
+    fn commits(&self, gateway: &Proxy) -> anyhow::Result<Commits> {
+        gateway.admin.map_or_else(|| Ok(Commits::default()), Commits::so_far)
     }
 
     /// The same, and streams without a pause, on PostgreSQL.

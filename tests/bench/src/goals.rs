@@ -117,6 +117,18 @@ const GOALS: &[Goal] = &[
         measured: |rows| find(rows, "turns: stored, 256", "gateway (stored)")?.per_second,
     },
     Goal {
+        what: "stored turns at half the peak: added p99, × the p99 of a commit",
+        wanted: 4.0,
+        at_least: false,
+        measured: |rows| {
+            let case = |row: &&Row| row.case.starts_with("turns:") && row.case.ends_with("half the peak");
+            let of = |target: &str| rows.iter().filter(case).find(|row| row.target == target);
+            let (stored, without) = (of("gateway (stored)")?, of("gateway (native)")?);
+            let commit = stored.value.filter(|commit| *commit > 0.0)?;
+            Some((stored.ms?.p99 - without.ms?.p99) / commit)
+        },
+    },
+    Goal {
         what: "many keys and tenants: CPU per request, × one",
         wanted: 1.2,
         at_least: false,

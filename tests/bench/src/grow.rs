@@ -12,7 +12,7 @@ use crate::http::{self, Answer};
 use crate::targets::{KEY, Target, authorization, further_key};
 
 /// Asks once, and gives the body of the answer.
-fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut socket = TcpStream::connect(address)?;
     socket.write_all(request)?;
     let (mut answer, mut body, mut buffer) = (Answer::new(), Vec::new(), vec![0; 64 * 1024]);

@@ -172,6 +172,8 @@ impl Upstream {
 pub(crate) struct Proxy {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// Where it tells of itself; none for nginx.
+    pub(crate) admin: Option<SocketAddr>,
     /// From its start until it had answered a first request.
     pub(crate) start: Duration,
 }
@@ -213,7 +215,7 @@ pub(crate) fn nginx(work: &Path, upstream: &Upstream, cores: &Cores) -> anyhow::
     let began = Instant::now();
     let process = Process::start(program, &arguments, cores.measured.as_deref(), |_| Ok(()))?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut proxy = Proxy { process, address, start: Duration::ZERO };
+    let mut proxy = Proxy { process, address, admin: None, start: Duration::ZERO };
     first_answer(&mut proxy, &nginx_target(address).whole)?;
     proxy.start = began.elapsed();
     Ok(Some(proxy))
@@ -308,7 +310,8 @@ pub(crate) fn gateway(
             Ok(())
         })?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut proxy = Proxy { process, address, start: Duration::ZERO };
+    let admin = Some(SocketAddr::from(([127, 0, 0, 1], admin)));
+    let mut proxy = Proxy { process, address, admin, start: Duration::ZERO };
     first_answer(&mut proxy, &dialect_target(address).whole)?;
     proxy.start = began.elapsed();
     Ok(proxy)
