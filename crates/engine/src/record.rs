@@ -264,7 +264,8 @@ impl Recorder {
                 free_idempotency,
                 owner: owner.to_string(),
             };
-            record_end(&inner, &tenant, running, &turn, end).await;
+            // Boxed: with all that may go wrong it is long, and every end, also of what is not kept, would be moved with room for it.
+            Box::pin(record_end(&inner, &tenant, running, &turn, end)).await;
         } else {
             inner.unstored.add(rows);
             if let Some(key) = unstored_key.filter(|_| free_idempotency)
