@@ -11,7 +11,7 @@ use chat::{
 };
 
 use crate::conn::{Both, Conn, Row};
-use crate::error::damaged;
+use crate::error::{damaged, of_sqlite};
 use crate::row::{blob, json, parsed, signed, unsigned};
 
 /// The most tokens that one call is booked with, whatever its provider says: sums must not pass what a column holds.
@@ -22,14 +22,47 @@ fn booked(tokens: u64) -> i64 {
     signed(tokens.min(TOKENS_MAX))
 }
 
-/// Writes rows that are not there yet, and adds those to the sums.
+/// Writes rows that are not there yet, and adds those to the sums: to each sum once, however many rows are its.
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
-    for row in rows {
-        if insert(conn, row).await? {
-            add(conn, row).await?;
+    let mut sums: BTreeMap<Whose<'_>, Sum> = BTreeMap::new();
+    for row in inserted(conn, rows).await? {
+        sums.entry(Whose::of(row)).or_default().add(row);
+        if let Some(cost) = row.usage.as_ref().and_then(|usage| usage.cost.as_ref()) {
+            add_cost(conn, row, cost).await?;
         }
     }
+    for (whose, sum) in &sums {
+        add(conn, whose, sum).await?;
+    }
     Ok(())
+}
+
+/// Writes rows, and gives those that were not there.
+async fn inserted<'r>(
+    conn: &mut Conn<'_>,
+    rows: &'r [LedgerRow],
+) -> Result<Vec<&'r LedgerRow>, StoreError> {
+    let mut new = Vec::with_capacity(rows.len());
+    match conn {
+        Conn::Sqlite(conn) => {
+            // Without what stands around every other statement: a gateway under load writes thousands of rows at once.
+            tracing::trace!(target: "sql", statement = INSERT.sqlite);
+            let mut statement = conn.prepare_cached(INSERT.sqlite).map_err(of_sqlite)?;
+            for row in rows {
+                if insert_prepared(&mut statement, row).map_err(of_sqlite)? > 0 {
+                    new.push(row);
+                }
+            }
+        }
+        Conn::Postgres(_) => {
+            for row in rows {
+                if insert(conn, row).await? {
+                    new.push(row);
+                }
+            }
+        }
+    }
+    Ok(new)
 }
 
 const INSERT: Both = Both {
@@ -65,8 +98,79 @@ async fn insert(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<bool, StoreError
     Ok(inserted > 0)
 }
 
-async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
-    let usage = row.usage.clone().unwrap_or_default();
+/// Its parameters stand in the order of their numbers.
+fn insert_prepared(statement: &mut rusqlite::Statement<'_>, row: &LedgerRow) -> rusqlite::Result<usize> {
+    let usage = row.usage.as_ref();
+    let cost = usage.and_then(|usage| usage.cost.as_ref());
+    let tokens = |of: fn(&Usage) -> Option<u64>| usage.and_then(of).map(booked);
+    statement.execute(rusqlite::params![
+        row.turn_id.uuid().as_bytes().as_slice(),
+        row.number,
+        row.tenant.as_str(),
+        row.key.uuid().as_bytes().as_slice(),
+        row.assistant.as_str(),
+        row.provider.as_str(),
+        row.at.millis(),
+        row.outcome.as_str(),
+        row.answered,
+        tokens(|usage| usage.input_tokens),
+        tokens(|usage| usage.output_tokens),
+        tokens(|usage| usage.total_tokens),
+        cost.map(|cost| cost.amount.to_string()),
+        cost.map(|cost| cost.currency.as_str()),
+    ])
+}
+
+/// Whose sum, on which day.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Whose<'r> {
+    key: uuid::Uuid,
+    /// Days since 1970 began: quicker told than the day's name.
+    day: i64,
+    tenant: &'r str,
+    assistant: &'r str,
+    provider: &'r str,
+}
+
+impl<'r> Whose<'r> {
+    const DAY_MILLIS: i64 = 24 * 3600 * 1000;
+
+    fn of(row: &'r LedgerRow) -> Self {
+        Self {
+            key: row.key.uuid(),
+            day: row.at.millis().div_euclid(Self::DAY_MILLIS),
+            tenant: row.tenant.as_str(),
+            assistant: row.assistant.as_str(),
+            provider: row.provider.as_str(),
+        }
+    }
+
+    fn day(&self) -> String {
+        Timestamp::from_millis(self.day.saturating_mul(Self::DAY_MILLIS)).day()
+    }
+}
+
+/// What rows add to a sum.
+#[derive(Default)]
+struct Sum {
+    turns: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+}
+
+impl Sum {
+    fn add(&mut self, row: &LedgerRow) {
+        self.turns += i64::from(row.answered);
+        if let Some(usage) = &row.usage {
+            self.input_tokens = self.input_tokens.saturating_add(booked(usage.input_tokens.unwrap_or(0)));
+            self.output_tokens = self.output_tokens.saturating_add(booked(usage.output_tokens.unwrap_or(0)));
+            self.total_tokens = self.total_tokens.saturating_add(booked(usage.tokens().unwrap_or(0)));
+        }
+    }
+}
+
+async fn add(conn: &mut Conn<'_>, whose: &Whose<'_>, sum: &Sum) -> Result<(), StoreError> {
     conn.sql(
         "INSERT INTO usage_day (key_id, day, tenant, assistant, provider, turns, input_tokens, output_tokens, \
          total_tokens) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -76,21 +180,18 @@ async fn add(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<(), StoreError> {
          output_tokens = usage_day.output_tokens + excluded.output_tokens, \
          total_tokens = usage_day.total_tokens + excluded.total_tokens",
     )
-    .bind(blob(row.key.uuid()))
-    .bind(row.at.day())
-    .bind(row.tenant.as_str())
-    .bind(row.assistant.as_str())
-    .bind(row.provider.as_str())
-    .bind(i64::from(row.answered))
-    .bind(booked(usage.input_tokens.unwrap_or(0)))
-    .bind(booked(usage.output_tokens.unwrap_or(0)))
-    .bind(booked(usage.tokens().unwrap_or(0)))
+    .bind(blob(whose.key))
+    .bind(whose.day())
+    .bind(whose.tenant)
+    .bind(whose.assistant)
+    .bind(whose.provider)
+    .bind(sum.turns)
+    .bind(sum.input_tokens)
+    .bind(sum.output_tokens)
+    .bind(sum.total_tokens)
     .run()
     .await?;
-    match &usage.cost {
-        Some(cost) => add_cost(conn, row, cost).await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Adds money exactly. SQLite has no decimals, so there the sum is made here: its writer is alone.

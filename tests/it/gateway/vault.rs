@@ -1,6 +1,6 @@
 //! Keys in memory, with a switch that takes the store away.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl Maintenance for Vault {
         Ok(())
     }
 
-    async fn record(&self, _: Vec<LedgerRow>) -> Result<(), StoreError> {
+    async fn record(&self, _: Arc<[LedgerRow]>) -> Result<(), StoreError> {
         self.up()
     }
 
