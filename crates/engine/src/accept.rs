@@ -122,7 +122,7 @@ async fn begin(
     let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
         Ok(begun) => begun,
         Err(ended) => {
-            watch.ended(&ended, &[]);
+            watch.ended(&ended, &[], &[]);
             return None;
         }
     };

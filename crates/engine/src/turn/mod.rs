@@ -406,7 +406,7 @@ impl Life {
         if let Some(lease) = &self.job.lease {
             lease.settle(&self.ledger.all);
         }
-        self.job.watch.ended(&turn, &self.ledger.all);
+        self.job.watch.ended(&turn, &self.ledger.all, &self.job.candidates);
         if let Some(message) = &turn.message {
             log_content(turn.id, "assistant", &message.content);
         }
