@@ -1,7 +1,8 @@
 //! One call of one assistant's provider: its pieces, its clocks, what it told of itself.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use chat::{
@@ -49,8 +50,10 @@ pub(crate) struct Facts {
 struct Reports {
     state: Mutex<ReportState>,
     news: Notify,
-    /// How many of the notes that were asked for are made.
-    noted: watch::Sender<u32>,
+    /// There is something in the state that was not looked at: pieces come far more often than reports.
+    fresh: AtomicBool,
+    /// Tells how many notes are made, once somebody waits for one.
+    noted: OnceLock<watch::Sender<u32>>,
     watch: CallWatch,
 }
 
@@ -71,6 +74,8 @@ struct ReportState {
     gave_up: bool,
     /// How many notes were asked for: one before each sending, but none before the turn's first.
     notes: u32,
+    /// How many of them are made.
+    noted: u32,
     /// The span of the one under way.
     span: Option<Span>,
 }
@@ -79,11 +84,23 @@ impl Reports {
     /// Of a call that follows another of its turn, or of the first.
     fn new(follows: bool, watch: CallWatch) -> Self {
         let state = ReportState { notes: u32::from(follows), ..ReportState::default() };
-        Self { state: Mutex::new(state), news: Notify::new(), noted: watch::Sender::new(0), watch }
+        Self {
+            state: Mutex::new(state),
+            news: Notify::new(),
+            fresh: AtomicBool::new(false),
+            noted: OnceLock::new(),
+            watch,
+        }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut ReportState) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The turn's task is to look.
+    fn tell(&self) {
+        self.fresh.store(true, Ordering::Release);
+        self.news.notify_one();
     }
 }
 
@@ -98,7 +115,7 @@ impl AttemptObserver for Reports {
             state.sent = state.sent.saturating_add(1);
             state.span = Some(self.watch.attempt(state.sent));
         });
-        self.news.notify_one();
+        self.tell();
     }
 
     fn answered(&self, status: u16) {
@@ -118,7 +135,7 @@ impl AttemptObserver for Reports {
         let span = span.unwrap_or_else(Span::none);
         self.watch.ended(span, report.failure.code().as_str(), report.status, None);
         self.with(|state| state.failed.push(report));
-        self.news.notify_one();
+        self.tell();
     }
 
     fn gave_up(&self) -> bool {
@@ -126,7 +143,13 @@ impl AttemptObserver for Reports {
     }
 
     fn noted(&self) -> BoxFuture<'static, ()> {
-        let (notes, mut noted) = (self.with(|state| state.notes), self.noted.subscribe());
+        let waits = self.with(|state| {
+            let waits = state.noted < state.notes;
+            waits.then(|| {
+                (state.notes, self.noted.get_or_init(|| watch::Sender::new(state.noted)).subscribe())
+            })
+        });
+        let Some((notes, mut noted)) = waits else { return std::future::ready(()).boxed() };
         async move {
             let _ = tokio::time::timeout(NOTE_MAX, noted.wait_for(|noted| *noted >= notes)).await;
         }
@@ -188,9 +211,11 @@ impl Call {
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
         let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
-        let noted = reports.noted();
+        let noted = (!is_asked).then(|| reports.noted());
         let starting = async move {
-            noted.await;
+            if let Some(noted) = noted {
+                noted.await;
+            }
             provider.answer(request).await
         };
         Self {
@@ -236,9 +261,12 @@ impl Call {
     pub(crate) fn noted(&self) {
         let notes = self.reports.with(|state| {
             let untold = u32::try_from(state.failed.len()).unwrap_or(u32::MAX);
-            state.notes.saturating_sub(untold)
+            state.noted = state.notes.saturating_sub(untold);
+            state.noted
         });
-        self.reports.noted.send_replace(notes);
+        if let Some(noted) = self.reports.noted.get() {
+            noted.send_replace(notes);
+        }
     }
 
     /// The failed attempts that nobody has been told of: of a call that is dropped.
@@ -288,8 +316,13 @@ impl Call {
 
     /// The next report of a failed attempt; sets the clock to the first text by the attempt under way.
     fn reported(&mut self) -> Option<Step> {
+        if !self.reports.fresh.swap(false, Ordering::AcqRel) {
+            return None;
+        }
         let (failed, restarted, began) = self.reports.with(|state| {
             let failed = if state.failed.is_empty() { None } else { Some(state.failed.remove(0)) };
+            // The others are told one by one.
+            self.reports.fresh.store(!state.failed.is_empty(), Ordering::Release);
             (failed, std::mem::take(&mut state.restarted), state.began)
         });
         if self.has_text || began.is_none() {

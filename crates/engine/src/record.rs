@@ -109,6 +109,11 @@ impl Recorder {
         }
     }
 
+    /// Whether calls are noted at all.
+    pub(crate) fn notes_calls(&self) -> bool {
+        self.stored
+    }
+
     /// Calls have ended or are to be sent: gives the number of the note of them, to ask [`Self::has_noted`] for. None where none is
     /// made: the first call of a turn needs no note, it is implied by the acceptance.
     pub(crate) fn calls(
