@@ -54,8 +54,9 @@ impl Exchange {
     /// Sends, and reads the answer's head. Interim answers are skipped.
     pub(super) async fn head(&mut self, without_body: bool) -> Result<Head, Lost> {
         loop {
-            while let Some((head, length)) =
-                head::decode(&self.pending, without_body).map_err(Lost::Unreadable)?
+            while !self.pending.is_empty()
+                && let Some((head, length)) =
+                    head::decode(&self.pending, without_body).map_err(Lost::Unreadable)?
             {
                 self.pending.drain(..length);
                 match head.status.as_u16() {
