@@ -38,10 +38,7 @@ pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(),
 }
 
 /// Writes rows, and gives those that were not there.
-async fn inserted<'r>(
-    conn: &mut Conn<'_>,
-    rows: &'r [LedgerRow],
-) -> Result<Vec<&'r LedgerRow>, StoreError> {
+async fn inserted<'r>(conn: &mut Conn<'_>, rows: &'r [LedgerRow]) -> Result<Vec<&'r LedgerRow>, StoreError> {
     let mut new = Vec::with_capacity(rows.len());
     match conn {
         Conn::Sqlite(conn) => {

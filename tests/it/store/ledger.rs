@@ -130,8 +130,10 @@ async fn calls_that_come_together_are_counted_once_each(bed: &Bed) {
     rows.swap(1, 4);
     bed.store.record(rows.into()).await.unwrap();
     let sums = bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap();
-    let sums: Vec<_> =
-        sums.into_iter().map(|sum| (sum.day, sum.turns, sum.input_tokens, sum.total_tokens, sum.cost)).collect();
+    let sums: Vec<_> = sums
+        .into_iter()
+        .map(|sum| (sum.day, sum.turns, sum.input_tokens, sum.total_tokens, sum.cost))
+        .collect();
     let day = |day: &str| (day.to_owned(), 3, 30, 36, vec![cost("0.3", "RUB")]);
     assert_eq!(sums, [day("2023-11-15"), day("2023-11-14")]);
 }
