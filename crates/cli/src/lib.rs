@@ -13,6 +13,7 @@ mod signals;
 mod tasks;
 mod traces;
 mod wiring;
+mod workers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use crate::hints::Exchange;
 use crate::log_writer::DROPPED;
 use crate::reload::{self, Reloader};
 use crate::signals::{Signals, Wish};
+use crate::workers::Workers;
 use crate::{files, tasks, traces};
 
 /// How long connections have to close once nothing runs any more.
@@ -41,6 +42,8 @@ pub(crate) struct Gateway {
     reloader: Arc<Reloader>,
     /// What is shared with other gateways.
     cluster: Option<Cluster>,
+    /// Where clients are served.
+    workers: Workers,
     /// What serves requests and turns.
     tasks: TaskTracker,
     /// What the store runs: it ends last.
@@ -101,6 +104,8 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
+        let workers = Workers::start().context("clients cannot be served")?;
+        server.spread_over(workers.handles());
         let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {
             server.set_adopt_trace(traces::adopt);
@@ -112,6 +117,7 @@ impl Gateway {
             store,
             reloader,
             cluster,
+            workers,
             tasks,
             store_tasks,
             retention: config.storage.retention,
@@ -155,6 +161,7 @@ impl Gateway {
             tracing::warn!("left at once: turns that ran will be settled at the next start");
             return ExitCode::FAILURE;
         }
+        drop(self.workers);
         match self.store.close(CLOSE_MAX).await {
             Ok(()) => {
                 tracing::info!("left");

@@ -69,10 +69,12 @@ impl Listener {
                 // and a proxy does not send a POST again that may have arrived.
                 () = shutdown.finish.cancelled() => break,
             };
+            // Taken off this runtime: the one that serves it listens to it.
+            let Ok(socket) = socket.into_std() else { continue };
             let connection = self.connection(socket, Arc::clone(&protocols), shutdown.clone());
             let open = Gauge::connections(self.name);
             // Not an `async` block: it would keep the connection's future twice, once as it was given and once as it is awaited.
-            self.tasks.spawn(connection.map(move |()| drop((place, open))));
+            self.tasks.spread(connection.map(move |()| drop((place, open))));
         }
         drop(self.socket);
         places.all_free().await;
@@ -80,7 +82,7 @@ impl Listener {
 
     fn connection(
         &self,
-        socket: TcpStream,
+        socket: std::net::TcpStream,
         protocols: Arc<Protocols>,
         shutdown: Shutdown,
     ) -> impl Future<Output = ()> + Send + 'static {
@@ -88,9 +90,8 @@ impl Listener {
         let (router, write_timeout) = (self.router.clone(), self.write_timeout);
         async move {
             // Without it small events wait for the acknowledgement of the one before.
-            if socket.set_nodelay(true).is_err() {
-                return;
-            }
+            let Ok(()) = socket.set_nodelay(true) else { return };
+            let Ok(socket) = TcpStream::from_std(socket) else { return };
             let socket = Stalling::new(socket, write_timeout);
             let Some(tls) = tls else {
                 return protocols.serve(socket, router, &shutdown).await;

@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +129,11 @@ impl Server {
         self.app.keys.set(keys);
     }
 
+    /// From now on clients are served on these runtimes, each connection with all that it begins on one of them. The first told stand.
+    pub fn spread_over(&self, workers: Vec<Handle>) {
+        self.tasks.spread_over(workers);
+    }
+
     /// From now on keys' limits are counted with other gateways. The first way told stands.
     pub fn set_shared_limits(&self, limits: Arc<dyn SharedLimits>) {
         self.app.counters.share(limits);
@@ -172,14 +178,19 @@ impl Server {
     pub async fn bind(&self) -> Result<Bound, BindError> {
         self.reload_tls()?;
         let config = &self.app.front.config;
-        let (clients, address) = self
-            .open("clients", config.listen, self.router(), Arc::clone(&self.tls), config.connections_max)
-            .await?;
+        let (tasks, tls) = (self.tasks.clone(), Arc::clone(&self.tls));
+        let (clients, address) =
+            self.open("clients", config.listen, self.router(), tasks, tls, config.connections_max).await?;
         let admins = match config.admin_listen {
             None => None,
             Some(wanted) => {
                 let plain = Arc::new(ArcSwapOption::empty());
-                Some(self.open("admins", wanted, self.admin_router(), plain, ADMIN_CONNECTIONS_MAX).await?)
+                // What they ask for takes long and must not hold clients up.
+                let tasks = self.tasks.at_home();
+                Some(
+                    self.open("admins", wanted, self.admin_router(), tasks, plain, ADMIN_CONNECTIONS_MAX)
+                        .await?,
+                )
             }
         };
         let (admins, admin_address) = admins.unzip();
@@ -191,6 +202,7 @@ impl Server {
         name: &'static str,
         address: SocketAddr,
         router: Router,
+        tasks: Tasks,
         tls: Arc<ArcSwapOption<ServerConfig>>,
         connections_max: usize,
     ) -> Result<(Listener, SocketAddr), BindError> {
@@ -206,7 +218,7 @@ impl Server {
             connections_max,
             header_timeout: config.header_timeout,
             write_timeout: config.write_timeout,
-            tasks: self.tasks.clone(),
+            tasks,
         };
         Ok((listener, address))
     }

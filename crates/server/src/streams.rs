@@ -92,7 +92,7 @@ where
         self.open.send_modify(|open| *open += 1);
         let open = Open(self.open.clone());
         let within = self.within;
-        self.tasks.spawn(async move {
+        self.tasks.spread(async move {
             watched(stream, within).await;
             drop(open);
         });

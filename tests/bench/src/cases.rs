@@ -369,18 +369,29 @@ impl Run<'_> {
         }
         let gateway = self.gateway(&[(20, 0)])?;
         let target = targets::native_target(gateway.address, "openai", false);
-        let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
-        for round in 1..=(if self.plan.quick { 2 } else { 6 }) {
+        let stored = targets::native_target(gateway.address, "openai", true);
+        let (rounds, lasts) = match self.plan.minutes {
+            0 if self.plan.quick => (2, Duration::from_secs(1)),
+            0 => (6, Duration::from_secs(3)),
+            minutes => (minutes, Duration::from_secs(20)),
+        };
+        let threads = self.cores.load_threads;
+        for round in 1..=rounds {
             let load = || {
                 let mut all = json::closed(&target, threads, 64, lasts);
-                let (first, second) = (all.took, streams::fast(&target, threads, (64, 20), lasts));
-                let took = first + second.took;
-                all.add(second);
-                Outcome { took, ..all }
+                for next in [
+                    streams::fast(&target, threads, (64, 20), lasts),
+                    json::closed(&stored, threads, 64, lasts),
+                ] {
+                    let took = all.took + next.took;
+                    all.add(next);
+                    all.took = took;
+                }
+                all
             };
-            let case = format!("flat: round {round}");
+            let case = format!("flat: round {round} of {rounds}");
             let mut row = measured(&case, &target, Some(&gateway.process), load, |outcome| outcome.whole);
-            row.note = "turns without store, whole and streamed".to_owned();
+            row.note = format!("turns whole, streamed and stored, {} s of each", lasts.as_secs());
             self.push(row);
         }
         Ok(())

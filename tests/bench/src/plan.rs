@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     /// Whether the run is written to the results.
     pub(crate) keep: bool,
+    /// For so many minutes memory is watched under load; half a minute of rounds when zero.
+    pub(crate) minutes: u64,
     /// Only cases whose name begins with one of these; all when empty.
     pub(crate) only: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Plan {
             commit: "unknown".to_owned(),
             quick: false,
             keep: false,
+            minutes: 0,
             only: Vec::new(),
         };
         let mut words = words.iter();
@@ -44,10 +47,11 @@ impl Plan {
                 "--work" => plan.work = value()?.into(),
                 "--results" => plan.results = value()?.into(),
                 "--commit" => plan.commit = value()?,
+                "--minutes" => plan.minutes = value()?.parse().context("--minutes wants a number")?,
                 "--only" => plan.only.push(value()?),
                 "--quick" => plan.quick = true,
                 "--keep" => plan.keep = true,
-                other => bail!("{other}: unknown; --quick, --keep, --only CASE"),
+                other => bail!("{other}: unknown; --quick, --keep, --minutes N, --only CASE"),
             }
         }
         Ok(plan)

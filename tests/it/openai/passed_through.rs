@@ -89,16 +89,47 @@ async fn a_call_of_a_tool_begins_the_stream() {
 }
 
 #[tokio::test]
-async fn once_a_frame_was_sent_nothing_is_spliced() {
+async fn frames_that_break_off_are_continued_by_whoever_repeats_them() {
+    let stage = Stage::open().await;
+    let broken = || Act::Fail(ProviderError::new(Failure::Broken));
+    let half =
+        || vec![delta(json!({"content": "Hel"})), say("Hel"), delta(json!({"content": "lo"})), say("lo")];
+    for (docs, frames) in [(vec!["Hello world"], false), (vec!["He", "l", "lo wor", "ld"], true)] {
+        stage.model.plays(half().into_iter().chain([broken()]).collect());
+        // Also one that has frames of its own: there is only one beginning.
+        let own = |text: &&str| frames.then(|| delta(json!({"content": text})));
+        let said = docs.iter().flat_map(|text| own(text).into_iter().chain([say(text)]));
+        stage.docs.plays(said.chain([end(None)]).collect());
+        let answer = stage.complete(asked("model", true)).await;
+        let all = chunks(&answer);
+        assert_eq!(text(&all), "Hello world", "{all:?}");
+        assert_eq!((&all[0]["model"], &all.last().unwrap()["model"]), (&json!("model"), &json!("docs")));
+        assert!(all.iter().all(|chunk| chunk["id"] == all[0]["id"]), "{all:?}");
+        assert_eq!(all.last().unwrap()["choices"][0]["finish_reason"], "stop");
+        assert_eq!(data(&answer).last().unwrap(), "[DONE]");
+    }
+
+    // What differs, ends short, or follows a tool's call cannot be taken back.
+    let call =
+        delta(json!({"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{"}}]}));
+    for (given, docs) in
+        [(half(), "Help!"), (half(), "Hell"), (half().into_iter().chain([call]).collect(), "Hello world")]
+    {
+        stage.model.plays(given.into_iter().chain([broken()]).collect());
+        stage.docs.plays(kit::text(&[docs]));
+        let answer = stage.complete(asked("model", true)).await;
+        assert_eq!(text(&chunks(&answer)), "Hello", "{docs}");
+        assert_eq!(chunks(&answer).last().unwrap()["error"]["code"], "provider_error", "{docs}");
+        assert!(!data(&answer).contains(&"[DONE]".to_owned()), "{docs}");
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_is_not_yet_an_answer() {
     let stage = Stage::open().await;
     let broken = || ProviderError::new(Failure::Broken);
-    stage.model.plays(vec![delta(json!({"content": "Hello"})), say("Hello"), Act::Fail(broken())]);
-    stage.docs.plays(kit::text(&["Hello world"]));
-    let answer = stage.complete(asked("model", true)).await;
-    assert_eq!(text(&chunks(&answer)), "Hello");
-    assert_eq!(chunks(&answer).last().unwrap()["error"]["code"], "provider_error");
 
-    // Who speaks is not yet an answer: another assistant may still give it.
+    // Another assistant may still give it.
     let silent = || vec![delta(json!({"role": "assistant"})), Act::Fail(broken())];
     stage.model.plays(silent());
     let mut body = asked("model", true);
@@ -113,7 +144,7 @@ async fn once_a_frame_was_sent_nothing_is_spliced() {
     let mut body = asked("model", true);
     body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
     assert_eq!(error(&stage.complete(body).await).0, 502);
-    assert_eq!(stage.docs.calls(), 2);
+    assert_eq!(stage.docs.calls(), 1);
 }
 
 #[tokio::test]

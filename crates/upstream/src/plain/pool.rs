@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use crate::client::POOL_IDLE;
@@ -19,11 +20,22 @@ const KNOWN_FOR: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
+    /// The runtime that listens to it.
+    home: Id,
 }
 
 impl Connection {
+    /// A connection that the runtime of the caller listens to.
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket }
+        Self { socket, home: Handle::current().id() }
+    }
+
+    /// Moves it to the runtime of the caller: what another one learns of it costs a change of threads each time.
+    fn move_here(self) -> io::Result<Self> {
+        if self.home == Handle::current().id() {
+            return Ok(self);
+        }
+        Ok(Self::new(TcpStream::from_std(self.socket.into_std()?)?))
     }
 
     /// Whether nothing has come while it waited: neither its end nor bytes that nobody asked for.
@@ -47,10 +59,41 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// The one that has waited longest is the first.
-    connections: Vec<(Connection, Instant)>,
+    homes: Vec<Home>,
     /// Somebody looks for those that have waited too long.
     is_swept: bool,
+}
+
+/// Those that one runtime listens to.
+#[derive(Debug)]
+struct Home {
+    runtime: Id,
+    /// The one that has waited longest is the first.
+    connections: Vec<(Connection, Instant)>,
+}
+
+impl Waiting {
+    fn count(&self) -> usize {
+        self.homes.iter().map(|home| home.connections.len()).sum()
+    }
+
+    /// The one that has waited shortest: one of this runtime, else of the one that has the most.
+    fn take(&mut self, runtime: Id) -> Option<(Connection, Instant)> {
+        if let Some(own) = self.homes.iter_mut().find(|home| home.runtime == runtime)
+            && let Some(own) = own.connections.pop()
+        {
+            return Some(own);
+        }
+        self.homes.iter_mut().max_by_key(|home| home.connections.len())?.connections.pop()
+    }
+
+    fn put(&mut self, connection: Connection) {
+        let waiting = (connection, Instant::now());
+        match self.homes.iter_mut().find(|home| home.runtime == waiting.0.home) {
+            Some(home) => home.connections.push(waiting),
+            None => self.homes.push(Home { runtime: waiting.0.home, connections: vec![waiting] }),
+        }
+    }
 }
 
 impl Pool {
@@ -58,16 +101,15 @@ impl Pool {
         Arc::new(Self { most, waiting: Mutex::default() })
     }
 
-    /// One that can be used: that which has waited shortest.
+    /// One that can be used, for the runtime of the caller.
     pub(super) fn take(&self) -> Option<Connection> {
+        let here = Handle::current().id();
         loop {
-            let (connection, since) = self.lock().connections.pop()?;
-            if since.elapsed() >= POOL_IDLE {
-                // All others have waited longer.
-                self.lock().connections.clear();
-                return None;
-            }
-            if connection.is_quiet(since) {
+            let (connection, since) = self.lock().take(here)?;
+            if since.elapsed() < POOL_IDLE
+                && connection.is_quiet(since)
+                && let Ok(connection) = connection.move_here()
+            {
                 return Some(connection);
             }
         }
@@ -76,10 +118,10 @@ impl Pool {
     /// Keeps one for the next call.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let mut waiting = self.lock();
-        if waiting.connections.len() >= self.most {
+        if waiting.count() >= self.most {
             return;
         }
-        waiting.connections.push((connection, Instant::now()));
+        waiting.put(connection);
         if !std::mem::replace(&mut waiting.is_swept, true) {
             drop(waiting);
             tasks::sweep(Arc::downgrade(self), POOL_IDLE, Self::sweep);
@@ -89,13 +131,99 @@ impl Pool {
     /// Closes those that have waited too long. Whether any are left to look at again.
     fn sweep(&self) -> bool {
         let mut waiting = self.lock();
-        let old = waiting.connections.partition_point(|(_, since)| since.elapsed() >= POOL_IDLE);
-        waiting.connections.drain(..old);
-        waiting.is_swept = !waiting.connections.is_empty();
+        for home in &mut waiting.homes {
+            let old = home.connections.partition_point(|(_, since)| since.elapsed() >= POOL_IDLE);
+            home.connections.drain(..old);
+        }
+        // A runtime that is gone is not heard of again.
+        waiting.homes.retain(|home| !home.connections.is_empty());
+        waiting.is_swept = !waiting.homes.is_empty();
         waiting.is_swept
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// A connection, and its other end.
+    async fn connection() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ours, theirs) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Connection::new(ours.unwrap()), theirs.unwrap().0)
+    }
+
+    #[test]
+    fn a_runtime_gets_its_own_connection_back() {
+        let (one, two) = (runtime(), runtime());
+        let pool = Pool::new(8);
+        let mut others = Vec::new();
+        for runtime in [&one, &two] {
+            runtime.block_on(async {
+                let (connection, other) = connection().await;
+                pool.put(connection);
+                others.push(other);
+            });
+        }
+        for runtime in [&one, &two] {
+            let taken = runtime.block_on(async { pool.take().unwrap() });
+            assert_eq!(taken.home, runtime.handle().id());
+        }
+    }
+
+    #[test]
+    fn a_connection_moves_to_the_runtime_that_needs_it() {
+        let (one, two) = (runtime(), runtime());
+        let pool = Pool::new(8);
+        let mut other = one.block_on(async {
+            let (connection, other) = connection().await;
+            pool.put(connection);
+            other.into_std().unwrap()
+        });
+        // Its first runtime does nothing from here on: whatever is heard of the connection is heard by the second.
+        two.block_on(async {
+            let mut taken = pool.take().unwrap();
+            assert_eq!(taken.home, two.handle().id());
+            let echo = std::thread::spawn(move || {
+                use std::io::{Read as _, Write as _};
+                other.set_nonblocking(false).unwrap();
+                let mut asked = [0; 3];
+                other.read_exact(&mut asked).unwrap();
+                other.write_all(&asked).unwrap();
+            });
+            taken.socket.write_all(b"ask").await.unwrap();
+            let mut answer = [0; 3];
+            taken.socket.read_exact(&mut answer).await.unwrap();
+            echo.join().unwrap();
+            assert_eq!(&answer, b"ask");
+        });
+    }
+
+    #[test]
+    fn no_more_wait_than_may_be_open() {
+        let (one, two) = (runtime(), runtime());
+        let pool = Pool::new(1);
+        let mut others = Vec::new();
+        for runtime in [&one, &two] {
+            runtime.block_on(async {
+                let (connection, other) = connection().await;
+                pool.put(connection);
+                others.push(other);
+            });
+        }
+        assert_eq!(pool.lock().count(), 1);
     }
 }

@@ -1,7 +1,8 @@
 //! A turn's event log, or what a provider of the same dialect sent, as chunks.
 //!
 //! Which of the two is decided by whose answer it is, once there is something to send: until then nothing is, so that a client's own
-//! retry sees a real status. A chunk that was sent is not taken back: what does not continue it breaks the stream.
+//! retry sees a real status. Where a provider's own chunks break off, ours go on as soon as another call's text does. A chunk that was
+//! sent is not taken back: what does not continue it breaks the stream.
 
 use bytes::Bytes;
 use chat::{AssistantName, EventRef, Frame, Source, Turn, TurnError};
@@ -41,6 +42,10 @@ pub(super) struct Chunks {
     /// Frames of that call, while nothing is sent.
     held: Vec<Arc<str>>,
     sent: Sent,
+    /// Another call's text can go on with what the provider's own chunks said.
+    continuable: bool,
+    /// Chunks of another call came and were not sent: if its text does not follow, the stream is not whole.
+    passed_over: bool,
     upstream_model: Option<String>,
     /// Whose words the stream began with, and the provider's own model as far as it was known then.
     begun_by: Option<(AssistantName, Option<String>)>,
@@ -109,6 +114,8 @@ impl Chunks {
             told: 0,
             held: Vec::new(),
             sent: Sent::default(),
+            continuable: true,
+            passed_over: false,
             upstream_model: None,
             begun_by: None,
             out: Vec::new(),
@@ -172,6 +179,11 @@ impl Script for Chunks {
 impl Chunks {
     fn frame(&mut self, frame: &Frame) {
         if frame.call > self.call {
+            if matches!(self.stage, Stage::Frames(_)) {
+                // Text of the call before may still come: what happened to that is said behind it.
+                self.passed_over = true;
+                return;
+            }
             self.next_call(frame.call);
         }
         if frame.call < self.call || self.end.is_some() {
@@ -196,12 +208,16 @@ impl Chunks {
         }
     }
 
-    /// Another call has begun: what was held is of one that failed, and what was sent of it is not continued.
+    /// Another call has begun: what was held is of one that failed; what was sent of it is continued by events.
     fn next_call(&mut self, call: u32) {
         self.call = call;
         self.held.clear();
         if matches!(self.stage, Stage::Frames(_)) {
-            self.break_off(shape::taken_back());
+            if self.continuable {
+                self.stage = Stage::Events;
+            } else {
+                self.break_off(shape::taken_back());
+            }
         }
     }
 
@@ -225,7 +241,9 @@ impl Chunks {
         if !self.has_begun() {
             self.begin();
         }
-        if !matches!(self.stage, Stage::Events) {
+        if matches!(self.stage, Stage::Frames(_)) {
+            // The frame that it was made of has been sent.
+            self.continuable &= take(&mut self.sent).is_ok();
             return;
         }
         match take(&mut self.sent) {
@@ -242,6 +260,9 @@ impl Chunks {
         }
         if !self.has_begun() {
             self.begin();
+        }
+        if matches!(self.stage, Stage::Frames(_)) && self.passed_over {
+            return self.break_off(shape::taken_back());
         }
         if matches!(self.stage, Stage::Events) {
             if !self.sent.is_whole() {
@@ -269,6 +290,7 @@ impl Chunks {
         self.out.extend_from_slice(b"data: ");
         if frames.write(json, &mut self.out) {
             self.out.extend_from_slice(b"\n\n");
+            self.continuable &= !frame::calls_a_tool(json);
         } else {
             self.out.truncate(begin);
         }

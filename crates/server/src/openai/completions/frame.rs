@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chat::{AssistantName, TurnId};
-use memchr::memchr2;
+use memchr::{memchr2, memmem};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -114,6 +114,35 @@ pub(super) fn model(frame: &str) -> Option<String> {
     serde_json::from_str::<Named>(frame).ok()?.model
 }
 
+/// Whether a frame has a piece of a tool's call: another call of a provider can't continue that.
+pub(super) fn calls_a_tool(frame: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Chunk<'a> {
+        #[serde(borrow, default)]
+        choices: Vec<Choice<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow, default)]
+        delta: Delta<'a>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Delta<'a> {
+        #[serde(borrow)]
+        tool_calls: Option<&'a RawValue>,
+        #[serde(borrow)]
+        function_call: Option<&'a RawValue>,
+    }
+    // Looked for before anything is parsed: most frames name none.
+    if memmem::find(frame.as_bytes(), b"_call").is_none() {
+        return false;
+    }
+    let Ok(Chunk { choices }) = serde_json::from_str(frame) else { return true };
+    let is_said =
+        |part: Option<&RawValue>| part.is_some_and(|part| !matches!(part.get(), "null" | "[]" | "{}"));
+    choices.iter().any(|choice| is_said(choice.delta.tool_calls) || is_said(choice.delta.function_call))
+}
+
 /// Whether a step says that another call has begun: what came before it is of one that failed.
 pub(super) fn is_another_call(step: &str) -> bool {
     matches!(step, "retry" | "fallback")
@@ -129,6 +158,24 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(written, text.len() > "before".len());
         written.then(|| text.strip_prefix("before").unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_call_of_a_tool_is_seen() {
+        for text in [
+            r#"{"choices":[{"delta":{"content":"tool_calls"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","tool_calls":null,"function_call":null}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[]}},{"finish_reason":"tool_calls"}]}"#,
+            r#"{"usage":{"_call":1}}"#,
+        ] {
+            assert!(!calls_a_tool(text), "{text}");
+        }
+        for call in [
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#,
+            r#"{"choices":[{"delta":{"function_call":{"name":"f"}}}]}"#,
+        ] {
+            assert!(calls_a_tool(call), "{call}");
+        }
     }
 
     #[test]
