@@ -23,7 +23,7 @@ impl Pattern {
             return None;
         }
         let text = chunk.strip_prefix(&*self.before).and_then(|rest| rest.strip_suffix(&*self.after));
-        let text = text.filter(|text| text.bytes().all(is_plain));
+        let text = text.filter(|text| is_plain(text));
         self.unlike = if text.is_some() { 0 } else { self.unlike.saturating_add(1) };
         text
     }
@@ -46,9 +46,9 @@ impl Pattern {
     }
 }
 
-/// Whether a byte stands for itself within a string of JSON.
-fn is_plain(byte: u8) -> bool {
-    byte >= b' ' && byte != b'"' && byte != b'\\'
+/// Whether each byte stands for itself within a string of JSON. Without an early end, so that many are looked at at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
 }
 
 /// The text of a chunk that says nothing beside, with who says it: what it says of itself was taken in with the chunk that was read.
@@ -62,7 +62,7 @@ fn text_of<'a>(chunk: &wire::Completion<'a>) -> Option<&'a str> {
         && said.tool_calls.is_none()
         && said.function_call.is_none();
     let text = said.content?.get().strip_prefix('"')?.strip_suffix('"')?;
-    (alone && text.bytes().all(is_plain)).then_some(text)
+    (alone && is_plain(text)).then_some(text)
 }
 
 #[cfg(test)]
