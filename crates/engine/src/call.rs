@@ -34,6 +34,19 @@ pub(crate) enum Step {
     Failed(ProviderError),
 }
 
+impl Step {
+    /// What a stream's next item is.
+    fn of(item: Option<Result<Piece, ProviderError>>) -> Self {
+        match item {
+            Some(Ok(Piece::End(finish))) => Self::End(finish),
+            Some(Ok(piece)) => Self::Piece(piece),
+            Some(Err(error)) => Self::Failed(error),
+            // A stream without an end has broken off, whatever the provider's code thinks of it.
+            None => Self::Failed(Failure::Protocol.into()),
+        }
+    }
+}
+
 /// What a call told of itself, beside text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -282,9 +295,9 @@ impl Call {
 
     /// The id of a thread that the provider has just named, where the provider lists its threads: once.
     pub(crate) fn new_thread(&mut self) -> Option<String> {
-        let listed = self.assistant.provider.provider.capabilities().upstream_history == chat::Offer::Native;
-        let known = self.named_thread == self.facts.thread;
-        if known || !listed {
+        if self.named_thread == self.facts.thread
+            || self.assistant.provider.provider.capabilities().upstream_history != chat::Offer::Native
+        {
             return None;
         }
         self.named_thread.clone_from(&self.facts.thread);
@@ -299,18 +312,37 @@ impl Call {
                 return step;
             }
             let Some(step) = self.advance().await else { continue };
-            match step {
-                Step::Piece(piece) => {
-                    if let Some(piece) = self.note(piece) {
-                        return Step::Piece(piece);
-                    }
-                }
-                Step::End(_) | Step::Failed(_) => {
-                    self.state = State::Over;
-                    self.last = Some(step);
-                }
-                Step::Retry(..) => return step,
+            if let Some(step) = self.take(step) {
+                return step;
             }
+        }
+    }
+
+    /// The same where it is there already: a look at the stream alone. Reports are told of first, as ever; clocks are looked at by
+    /// whoever waits.
+    pub(crate) fn next_now(&mut self) -> Option<Step> {
+        loop {
+            if let Some(step) = self.reported().or_else(|| self.last.take()) {
+                return Some(step);
+            }
+            let State::Streaming(stream) = &mut self.state else { return None };
+            let step = Step::of(stream.next().now_or_never()?);
+            if let Some(step) = self.take(step) {
+                return Some(step);
+            }
+        }
+    }
+
+    /// Takes in a step; gives back what is to be told at once.
+    fn take(&mut self, step: Step) -> Option<Step> {
+        match step {
+            Step::Piece(piece) => self.note(piece).map(Step::Piece),
+            Step::End(_) | Step::Failed(_) => {
+                self.state = State::Over;
+                self.last = Some(step);
+                None
+            }
+            Step::Retry(..) => Some(step),
         }
     }
 
@@ -360,13 +392,7 @@ impl Call {
             },
             State::Streaming(stream) => tokio::select! {
                 biased;
-                piece = stream.next() => Some(match piece {
-                    Some(Ok(Piece::End(finish))) => Step::End(finish),
-                    Some(Ok(piece)) => Step::Piece(piece),
-                    Some(Err(error)) => Step::Failed(error),
-                    // A stream without an end has broken off, whatever the provider's code thinks of it.
-                    None => Step::Failed(Failure::Protocol.into()),
-                }),
+                piece = stream.next() => Some(Step::of(piece)),
                 () = self.reports.news.notified() => None,
                 step = first_text => Some(step),
             },

@@ -203,7 +203,7 @@ impl Life {
             if ending.is_some() || self.active.len() != 1 || !self.job.recorder.has_room(&self.job.running) {
                 break;
             }
-            let next = self.active.first_mut().and_then(|only| only.call.next().now_or_never());
+            let next = self.active.first_mut().and_then(|only| only.call.next_now());
             let Some(step) = next else { break };
             ending = self.take(0, step);
         }
