@@ -1,20 +1,21 @@
-//! The client itself, set up once for each upstream: our own where plain HTTP is all there is to speak ([`crate::plain`]), reqwest
-//! for TLS, HTTP/2 and proxies.
+//! The client itself, set up once for each upstream: our own where HTTP/1.1 is all there is to speak ([`crate::h1`]), reqwest for
+//! servers that speak HTTP/2 alone and for proxies.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Proxy, redirect};
+use reqwest::{Proxy, redirect};
+use rustls::ClientConfig;
 use tower::util::{BoxCloneSyncService, service_fn};
 use tower::{Service, ServiceExt};
 
 use crate::attempt::Attempt;
-use crate::plain::Plain;
-use crate::{Body, BuildError, Clock, Config, Failure};
+use crate::{Authorities, Body, BuildError, Clock, Config, Failure, h1, tls};
 
 /// What sends requests, innermost: any status is an answer. The real one is made by [`crate::Upstream::open`]; another takes
 /// its place in tests ([`crate::Upstream::with_client`]).
@@ -32,18 +33,64 @@ pub(crate) const AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION")
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
+/// What the general client says that it speaks, where TLS asks: whichever the server likes.
+const PROTOCOLS: [&str; 2] = ["h2", h1::PROTOCOL];
+
 /// Makes the client.
-pub(crate) fn open(config: &Config) -> Result<Client, BuildError> {
-    let authorities =
-        config.ca_file.as_deref().map(authorities).transpose().map_err(BuildError::Authorities)?;
-    if let Some(plain) = Plain::open(config) {
-        let plain = Arc::new(plain);
-        let send = move |request| {
-            let plain = Arc::clone(&plain);
-            async move { plain.send(request).await }
-        };
-        return Ok(BoxCloneSyncService::new(service_fn(send)));
+pub(crate) fn open(config: &Config, machine: &Authorities) -> Result<Client, BuildError> {
+    let further = config.ca_file.as_deref().map(tls::authorities).transpose()?.unwrap_or_default();
+    if h1::reaches(config) && !h1::is_secure(config) {
+        return h1::Client::open(config, None).ok_or(BuildError::BaseUrl).map(lean);
     }
+    let tls = tls::open(machine, further)?;
+    let general = general(config, tls.clone())?;
+    Ok(match h1::Client::open(config, Some(tls)) {
+        Some(client) => either(client, general),
+        None => BoxCloneSyncService::new(service_fn(move |request| send(general.clone(), request))),
+    })
+}
+
+fn lean(client: h1::Client) -> Client {
+    let client = Arc::new(client);
+    BoxCloneSyncService::new(service_fn(move |request| {
+        let client = Arc::clone(&client);
+        async move {
+            client.send(request).await.map_err(|stopped| match stopped {
+                h1::Stopped::Failed(failure) => failure,
+                h1::Stopped::Newer(_) => Failure::Unreadable,
+            })
+        }
+    }))
+}
+
+/// The lean client, and the general one once the server turns out to speak HTTP/2 alone. One that speaks both is spoken to in
+/// HTTP/1.1: a stream on a connection of its own costs a fraction, waits for no lost packet of another, and ends with no other's.
+fn either(lean: h1::Client, general: reqwest::Client) -> Client {
+    let both = Arc::new((lean, AtomicBool::new(false)));
+    BoxCloneSyncService::new(service_fn(move |request| {
+        let (both, general) = (Arc::clone(&both), general.clone());
+        async move {
+            let (lean, is_newer) = &*both;
+            let request = match is_newer.load(Ordering::Relaxed) {
+                true => request,
+                false => match lean.send(request).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(h1::Stopped::Failed(failure)) => return Err(failure),
+                    Err(h1::Stopped::Newer(request)) => {
+                        tracing::debug!("the server speaks HTTP/2 alone");
+                        is_newer.store(true, Ordering::Relaxed);
+                        *request
+                    }
+                },
+            };
+            // Rare, and large: its place is not in every call.
+            Box::pin(send(general, request)).await
+        }
+    }))
+}
+
+/// The general client.
+fn general(config: &Config, tls: ClientConfig) -> Result<reqwest::Client, BuildError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(AGENT)
         .redirect(redirect::Policy::none())
@@ -54,22 +101,14 @@ pub(crate) fn open(config: &Config) -> Result<Client, BuildError> {
         // A request is one small write, and its answer is waited for.
         .tcp_nodelay(true)
         .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW);
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .tls_backend_preconfigured(tls::speaking(tls, &PROTOCOLS));
     builder = match &config.proxy {
         Some(url) => builder.proxy(Proxy::all(url).map_err(BuildError::Proxy)?),
         // Not what the environment says: the configuration says it, or there is none.
         None => builder.no_proxy(),
     };
-    if let Some(authorities) = authorities {
-        builder = builder.tls_certs_merge(authorities);
-    }
-    let client = builder.build().map_err(BuildError::Client)?;
-    Ok(BoxCloneSyncService::new(service_fn(move |request| send(client.clone(), request))))
-}
-
-fn authorities(file: &std::path::Path) -> Result<Vec<Certificate>, Box<dyn std::error::Error + Send + Sync>> {
-    let found = Certificate::from_pem_bundle(&std::fs::read(file)?)?;
-    if found.is_empty() { Err("it holds no certificate".into()) } else { Ok(found) }
+    builder.build().map_err(|error| BuildError::Client(error.into()))
 }
 
 async fn send(

@@ -89,5 +89,5 @@ pub enum BuildError {
     BaseUrl,
     /// The client cannot be made: no certificate authorities on the machine, for instance.
     #[error("the HTTP client cannot be made")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -13,7 +13,9 @@ use crate::breaker::{Breaker, Hint};
 use crate::permit::Places;
 use crate::retry::Policy;
 use crate::stack::Stack;
-use crate::{Answered, BuildError, Call, Client, Clock, Config, Failure, Lost, Response, client, stack};
+use crate::{
+    Answered, Authorities, BuildError, Call, Client, Clock, Config, Failure, Lost, Response, client, stack,
+};
 
 /// One provider's way out: a pooled client behind the outgoing layers. Cheap to clone.
 #[derive(Clone)]
@@ -53,7 +55,15 @@ impl Upstream {
     /// # Errors
     /// The configuration cannot be used.
     pub fn open(config: Config) -> Result<Self, BuildError> {
-        let client = client::open(&config)?;
+        Self::open_with(config, &Authorities::default())
+    }
+
+    /// The same, with the machine's authorities as others of these found them.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn open_with(config: Config, authorities: &Authorities) -> Result<Self, BuildError> {
+        let client = client::open(&config, authorities)?;
         Self::with_client(config, client)
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     run.start_and_idle()?;
     run.json()?;
     run.fast()?;
+    run.tls()?;
     run.adapters()?;
     run.stored_turns()?;
     run.on_postgres()?;
@@ -171,6 +172,34 @@ impl Run<'_> {
             let (threads, lasts) = (self.cores.load_threads, self.plan.seconds(5));
             let load = || streams::fast(&target, threads, (200, FAST_PIECES), lasts);
             self.push(measured("fast: 200 streams", &target, process, load, |outcome| outcome.events));
+        }
+        Ok(())
+    }
+
+    /// Whole answers and streams without a pause, from an upstream behind TLS.
+    fn tls(&mut self) -> anyhow::Result<()> {
+        if !self.plan.wants("tls") {
+            return Ok(());
+        }
+        let (plan, cores) = (self.plan, &self.cores);
+        let upstream = Upstream::start_with_tls(cores, &plan.work)?;
+        let nginx = targets::nginx(&plan.work, &upstream, cores)?;
+        let (shapes, setting) = ([(FAST_PIECES, 0)], Setting::default());
+        let gateway = targets::gateway(&plan.gateway, &plan.work, &upstream, cores, &shapes, &setting)?;
+        let (threads, lasts) = (cores.load_threads, plan.seconds(5));
+        let mut targets = Vec::new();
+        if let Some(nginx) = &nginx {
+            targets.push((targets::nginx_target(nginx.address), &nginx.process));
+        }
+        targets.push((targets::dialect_target(gateway.address), &gateway.process));
+        for (target, process) in &targets {
+            json::closed(target, threads, 64, Duration::from_millis(500));
+            let row = closed("tls: whole, 64 connections", target, Some(process), (threads, 64), lasts);
+            self.push(row);
+        }
+        for (target, process) in &targets {
+            let load = || streams::fast(target, threads, (200, FAST_PIECES), lasts);
+            self.push(measured("tls: 200 streams", target, Some(process), load, |outcome| outcome.events));
         }
         Ok(())
     }

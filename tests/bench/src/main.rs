@@ -18,8 +18,10 @@ mod slow;
 mod streams;
 mod targets;
 mod tasks;
+mod tls;
 mod upstream;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -39,8 +41,8 @@ fn main() -> ExitCode {
 /// Whether everything that was answered was whole.
 fn run(words: &[String]) -> anyhow::Result<bool> {
     match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        Some(("upstream", [threads])) => {
-            upstream::serve(threads.parse().context("threads")?)?;
+        Some(("upstream", [threads, tls @ ..])) => {
+            upstream::serve(threads.parse().context("threads")?, tls.first().map(Path::new))?;
             Ok(true)
         }
         Some(("run", options)) => cases::run(&plan::Plan::parse(options)?),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 
 use crate::dialect::DIALECTS;
 use crate::events::Face;
-use crate::http;
 use crate::machine::{Cores, Process};
+use crate::{http, tls};
 
 /// The key that the load has.
 pub(crate) const KEY: &str = "a-key-of-the-benchmark";
@@ -108,20 +108,56 @@ pub(crate) fn authorization(key: &str) -> String {
 pub(crate) struct Upstream {
     _process: Process,
     pub(crate) port: u16,
+    /// The file of its authority, where it speaks TLS.
+    authority: Option<PathBuf>,
 }
 
 impl Upstream {
     pub(crate) fn start(cores: &Cores) -> anyhow::Result<Self> {
+        Self::start_with(cores, None)
+    }
+
+    /// The same over TLS, with a certificate of its own.
+    pub(crate) fn start_with_tls(cores: &Cores, work: &Path) -> anyhow::Result<Self> {
+        let folder = work.join("tls");
+        tls::make(&folder)?;
+        Self::start_with(cores, Some(&folder))
+    }
+
+    fn start_with(cores: &Cores, tls: Option<&Path>) -> anyhow::Result<Self> {
         let threads = cores.load_threads.to_string();
         let own = std::env::current_exe()?;
-        let mut process = Process::start(&own, &["upstream", &threads], cores.load.as_deref(), |command| {
+        let folder = tls.map(|folder| folder.display().to_string());
+        let arguments: Vec<&str> = ["upstream", &threads].into_iter().chain(folder.as_deref()).collect();
+        let mut process = Process::start(&own, &arguments, cores.load.as_deref(), |command| {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             Ok(())
         })?;
         let output = process.child().stdout.take().context("no output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        Ok(Self { _process: process, port: line.trim().parse()? })
+        let authority = tls.map(|folder| folder.join(tls::CERTIFICATE));
+        Ok(Self { _process: process, port: line.trim().parse()?, authority })
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.authority.is_some() { "https" } else { "http" }
+    }
+
+    /// What nginx must know to believe it, as it believes what it proxies for others: sessions are taken up again on both sides.
+    fn nginx_settings(&self) -> String {
+        let Some(authority) = &self.authority else { return String::new() };
+        format!(
+            "    proxy_ssl_protocols TLSv1.2 TLSv1.3;\n    proxy_ssl_server_name on;\n    proxy_ssl_name {};\n    proxy_ssl_verify on;\n\
+             \x20   proxy_ssl_trusted_certificate {};\n",
+            tls::NAME,
+            authority.display()
+        )
+    }
+
+    /// What the gateway must know to believe it.
+    fn gateway_settings(&self) -> String {
+        self.authority.as_ref().map_or_else(String::new, |file| format!("ca_file = \"{}\"\n", file.display()))
     }
 
     /// Asked without anything between.
@@ -151,7 +187,8 @@ pub(crate) fn nginx(work: &Path, upstream: &Upstream, cores: &Cores) -> anyhow::
     };
     let directory = work.join("nginx");
     fs::create_dir_all(&directory)?;
-    let (port, upstream, workers) = (free_port()?, upstream.port, cores.measured_threads);
+    let (port, workers) = (free_port()?, cores.measured_threads);
+    let (upstream, scheme, tls) = (upstream.port, upstream.scheme(), upstream.nginx_settings());
     let place = |name: &str| directory.join(name).display().to_string();
     let mut temporary = String::new();
     for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
@@ -163,8 +200,8 @@ pub(crate) fn nginx(work: &Path, upstream: &Upstream, cores: &Cores) -> anyhow::
          \x20 keepalive_requests 1000000000;\n  keepalive_timeout 600s;\n\
          \x20 upstream stand_in {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000; }}\n\
          \x20 server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n\
-         \x20   proxy_read_timeout 600s;\n    location /whole/ {{ proxy_pass http://stand_in/; }}\n\
-         \x20   location /stream/ {{ proxy_buffering off; proxy_pass http://stand_in/; }}\n  }}\n}}\n",
+         \x20   proxy_read_timeout 600s;\n{tls}    location /whole/ {{ proxy_pass {scheme}://stand_in/; }}\n\
+         \x20   location /stream/ {{ proxy_buffering off; proxy_pass {scheme}://stand_in/; }}\n  }}\n}}\n",
         pid = place("pid"),
         log = place("log"),
     );
@@ -244,8 +281,10 @@ pub(crate) fn gateway(
         let version = if kind == "openai" { "/v1" } else { "" };
         writeln!(
             config,
-            "[providers.{kind}]\nkind = \"{kind}\"\nbase_url = \"http://127.0.0.1:{}/{kind}{version}\"\napi_key = \"sim-key\"\n{settings}",
-            upstream.port
+            "[providers.{kind}]\nkind = \"{kind}\"\nbase_url = \"{}://127.0.0.1:{}/{kind}{version}\"\napi_key = \"sim-key\"\n{}{settings}",
+            upstream.scheme(),
+            upstream.port,
+            upstream.gateway_settings()
         )?;
         for (pieces, millis) in std::iter::once(&(0, 0)).chain(shapes) {
             let name = assistant(kind, *pieces, *millis);

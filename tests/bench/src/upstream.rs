@@ -4,17 +4,18 @@
 //! `bench-0-0` a whole answer. The first part of the path is the provider's kind.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use memchr::memmem;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::dialect::{self, DIALECTS, Dialect};
-use crate::tasks;
+use crate::{tasks, tls};
 
 /// Requests beyond this are refused, in bytes.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -24,8 +25,9 @@ pub(crate) fn nanos() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos())
 }
 
-/// Serves until it is killed or its standard input ends. Prints the port it was given.
-pub(crate) fn serve(threads: usize) -> anyhow::Result<()> {
+/// Serves until it is killed or its standard input ends, over TLS if it is told where its certificate is. Prints the port it was given.
+pub(crate) fn serve(threads: usize, tls: Option<&Path>) -> anyhow::Result<()> {
+    let acceptor = tls.map(tls::acceptor).transpose()?;
     // Whoever started it holds the other end: no stand-in outlives its benchmark.
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -36,14 +38,21 @@ pub(crate) fn serve(threads: usize) -> anyhow::Result<()> {
     for _ in 0..threads.max(1) {
         let (sender, mut inbox) = mpsc::unbounded_channel::<std::net::TcpStream>();
         inboxes.push(sender);
-        let whole = Arc::clone(&whole);
+        let (whole, acceptor) = (Arc::clone(&whole), acceptor.clone());
         std::thread::spawn(move || {
             tasks::block_on(async move {
                 while let Some(socket) = inbox.recv().await {
                     if let Ok(socket) = TcpStream::from_std(socket) {
-                        let whole = Arc::clone(&whole);
+                        let (whole, acceptor) = (Arc::clone(&whole), acceptor.clone());
                         // A gateway that left is no mistake.
-                        tasks::spawn(async move { converse(socket, &whole).await.ok() });
+                        tasks::spawn(async move {
+                            match acceptor {
+                                Some(acceptor) => {
+                                    converse(acceptor.accept(socket).await.ok()?, &whole).await.ok()
+                                }
+                                None => converse(socket, &whole).await.ok(),
+                            }
+                        });
                     }
                 }
             })
@@ -76,6 +85,11 @@ fn whole(dialect: &Dialect) -> Vec<u8> {
         .into_bytes()
 }
 
+/// A socket, with TLS or without.
+trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
@@ -84,7 +98,7 @@ struct Asked {
     every: Duration,
 }
 
-async fn converse(mut socket: TcpStream, whole: &[Vec<u8>]) -> anyhow::Result<()> {
+async fn converse<S: Socket>(mut socket: S, whole: &[Vec<u8>]) -> anyhow::Result<()> {
     let mut buffer = Vec::with_capacity(4096);
     loop {
         let Some(asked) = request(&mut socket, &mut buffer).await? else { return Ok(()) };
@@ -93,11 +107,13 @@ async fn converse(mut socket: TcpStream, whole: &[Vec<u8>]) -> anyhow::Result<()
         } else {
             stream(&mut socket, asked).await?;
         }
+        // TLS may hold sealed what the socket did not take.
+        socket.flush().await?;
     }
 }
 
 /// Reads one request; none at the connection's end.
-async fn request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Option<Asked>> {
+async fn request<S: Socket>(socket: &mut S, buffer: &mut Vec<u8>) -> anyhow::Result<Option<Asked>> {
     buffer.clear();
     let mut body_at = None;
     loop {
@@ -138,7 +154,7 @@ fn asked(request: &[u8]) -> anyhow::Result<Asked> {
 }
 
 /// Streams the pieces, each in a write and a chunk of its own.
-async fn stream(socket: &mut TcpStream, asked: Asked) -> anyhow::Result<()> {
+async fn stream<S: Socket>(socket: &mut S, asked: Asked) -> anyhow::Result<()> {
     let dialect = DIALECTS.get(asked.dialect).context("no such dialect")?;
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).await?;

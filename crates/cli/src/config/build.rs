@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use providers::Kind;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use upstream::{BreakerConfig, RetryConfig, Upstream};
+use upstream::{Authorities, BreakerConfig, RetryConfig, Upstream};
 
 use super::Seen;
 use super::check::provider_name;
@@ -79,8 +79,16 @@ pub(super) fn providers(
         }
     }
     let context = providers::Context { secrets: secrets.into(), reply_bytes_max };
-    let all = values.named("providers").iter();
-    all.filter_map(|(name, provider)| one(name, provider, &context, before, problems)).collect()
+    let all = All { context, before, authorities: Authorities::default() };
+    let providers = values.named("providers").iter();
+    providers.filter_map(|(name, provider)| one(name, provider, &all, problems)).collect()
+}
+
+/// What all providers are made with.
+struct All<'a> {
+    context: providers::Context,
+    before: &'a [Built],
+    authorities: Authorities,
 }
 
 /// Further files that were read for them.
@@ -100,13 +108,7 @@ fn is_secret_of(kind: &Kind, name: &str) -> bool {
     secret.and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
-fn one(
-    name: &str,
-    provider: &Values,
-    context: &providers::Context,
-    before: &[Built],
-    problems: &mut Collector,
-) -> Option<Built> {
+fn one(name: &str, provider: &Values, all: &All<'_>, problems: &mut Collector) -> Option<Built> {
     let noted = problems.count();
     let parsed = provider_name(name, provider, problems);
     let kind_name = provider.text("kind");
@@ -127,11 +129,11 @@ fn one(
     }
     let (parsed, config) = (parsed?, config?);
 
-    let fingerprint = fingerprint(name, provider, context);
-    if let Some(same) = before.iter().find(|built| built.fingerprint == fingerprint) {
+    let fingerprint = fingerprint(name, provider, &all.context);
+    if let Some(same) = all.before.iter().find(|built| built.fingerprint == fingerprint) {
         return Some(same.clone());
     }
-    let upstream = match Upstream::open(config) {
+    let upstream = match Upstream::open_with(config, &all.authorities) {
         Ok(upstream) => upstream,
         Err(error) => {
             let (key, message) = of_upstream(&error);
@@ -139,7 +141,7 @@ fn one(
             return None;
         }
     };
-    match providers::build(kind.name, provider.rest.clone(), upstream.clone(), context.clone()) {
+    match providers::build(kind.name, provider.rest.clone(), upstream.clone(), all.context.clone()) {
         Ok(built) => Some(Built {
             entry: Arc::new(ProviderEntry {
                 name: parsed,

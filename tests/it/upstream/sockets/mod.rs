@@ -1,5 +1,7 @@
 //! What connections do, over real sockets: small servers that say exactly what they are told to.
 
+mod authority;
+mod http2;
 mod tls;
 
 use std::time::Duration;

@@ -46,6 +46,9 @@ pub(super) struct Chunked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// What follows the last data, where nothing else does: `\r\n0\r\n\r\n`.
+const AFTER_LAST: usize = 7;
+
 /// How much of a body may be extensions and trailers.
 const IDLE_BYTES_MAX: usize = 64 * 1024;
 
@@ -66,6 +69,10 @@ impl Chunked {
             if let At::Data { left } = self.at {
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                 let (piece, after) = rest.split_at(count);
+                if data.capacity() == 0 {
+                    // As much as it takes where this is all, which is then not copied again.
+                    data.reserve_exact(if after.len() > AFTER_LAST { rest.len() } else { count });
+                }
                 data.extend_from_slice(piece);
                 rest = after;
                 let left = left - count as u64;

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::Stream;
 
-use super::chunked::Chunked;
+use super::chunked::{Chunked, Malformed};
 use super::exchange::Exchange;
 use super::head::Framing;
 use super::pool::Pool;
-use super::short;
+use super::{failure, short};
 use crate::Failure;
 
 /// A body. All that has arrived is one piece.
@@ -36,7 +36,7 @@ enum Coding {
 /// What reading came to.
 enum Come {
     /// Bytes were taken off the coding, or the end was.
-    More(Vec<u8>),
+    More(Bytes),
     /// The connection has ended.
     End,
     /// What came is not coded as it says.
@@ -76,14 +76,25 @@ impl Body {
         let coding = &mut self.coding;
         if !exchange.pending.is_empty() {
             // It came with the head.
-            let pending = std::mem::take(&mut exchange.pending);
-            let come = coding.take(&pending, &mut exchange.pending);
+            let mut pending = std::mem::take(&mut exchange.pending);
+            let come = coding.share(&mut pending);
+            exchange.surplus |= !pending.is_empty();
             return Poll::Ready(Ok(come));
         }
         exchange.send(context);
-        let mut come = Come::End;
-        let count = ready!(exchange.read(context, |pending, bytes| come = coding.take(bytes, pending)))?;
-        Poll::Ready(Ok(if count == 0 { Come::End } else { come }))
+        let (mut data, mut taken, mut is_coded) = (Vec::new(), 0, true);
+        let count = ready!(exchange.read(context, |bytes| {
+            match coding.take(bytes, &mut data) {
+                Ok(count) => taken += count,
+                Err(Malformed) => is_coded = false,
+            }
+        }))?;
+        exchange.surplus |= taken < count;
+        Poll::Ready(Ok(match count {
+            0 => Come::End,
+            _ if !is_coded => Come::Malformed,
+            _ => Come::More(data.into()),
+        }))
     }
 
     /// The body ends here, and should not.
@@ -95,30 +106,39 @@ impl Body {
 }
 
 impl Coding {
-    /// Takes the coding off; what stands behind the end is left over.
-    fn take(&mut self, bytes: &[u8], left_over: &mut Vec<u8>) -> Come {
-        let mut data = Vec::new();
-        let read = match self {
+    /// Takes the coding off what came with the head, which need not be copied where it is whole. What is left stands behind the end.
+    fn share(&mut self, bytes: &mut Bytes) -> Come {
+        match self {
+            Self::Length(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= count as u64;
+                Come::More(bytes.split_to(count))
+            }
+            Self::Close => Come::More(std::mem::take(bytes)),
+            Self::Chunked(_) => {
+                let mut data = Vec::new();
+                let Ok(taken) = self.take(bytes, &mut data) else { return Come::Malformed };
+                bytes.advance(taken);
+                Come::More(data.into())
+            }
+        }
+    }
+
+    /// Takes the coding off, and appends what was in it to `data`. How many bytes were taken: all, but for those behind the end.
+    fn take(&mut self, bytes: &[u8], data: &mut Vec<u8>) -> Result<usize, Malformed> {
+        match self {
             Self::Length(left) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 data.extend_from_slice(bytes.get(..count).unwrap_or_default());
                 *left -= count as u64;
-                count
+                Ok(count)
             }
-            Self::Chunked(chunked) => {
-                data.reserve(bytes.len());
-                match chunked.read(bytes, &mut data) {
-                    Ok(read) => read,
-                    Err(_) => return Come::Malformed,
-                }
-            }
+            Self::Chunked(chunked) => chunked.read(bytes, data),
             Self::Close => {
                 data.extend_from_slice(bytes);
-                bytes.len()
+                Ok(bytes.len())
             }
-        };
-        left_over.extend_from_slice(bytes.get(read..).unwrap_or_default());
-        Come::More(data)
+        }
     }
 }
 
@@ -130,13 +150,13 @@ impl Stream for Body {
             if self.exchange.is_none() {
                 return Poll::Ready(None);
             }
-            let failure = match ready!(self.come(context)) {
+            let broken = match ready!(self.come(context)) {
                 Ok(Come::More(data)) => {
                     self.end_if_done();
                     if data.is_empty() {
                         continue;
                     }
-                    return Poll::Ready(Some(Ok(data.into())));
+                    return Poll::Ready(Some(Ok(data)));
                 }
                 Ok(Come::End) if matches!(self.coding, Coding::Close) => {
                     self.exchange = None;
@@ -144,9 +164,9 @@ impl Stream for Body {
                 }
                 Ok(Come::End) => self.broken(&short(), Failure::Broken),
                 Ok(Come::Malformed) => self.broken(&"no chunk", Failure::Unreadable),
-                Err(error) => self.broken(&error, Failure::Broken),
+                Err(error) => self.broken(&error, failure(&error)),
             };
-            return Poll::Ready(Some(Err(failure)));
+            return Poll::Ready(Some(Err(broken)));
         }
     }
 }

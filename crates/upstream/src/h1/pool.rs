@@ -1,54 +1,13 @@
 //! Connections that wait for the next call.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use crate::client::POOL_IDLE;
 use crate::tasks;
-
-/// How long what the runtime knows of a connection counts as all there is to know.
-const KNOWN_FOR: Duration = Duration::from_millis(50);
-
-/// A connection.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) socket: TcpStream,
-    /// The runtime that listens to it.
-    home: Id,
-}
-
-impl Connection {
-    /// A connection that the runtime of the caller listens to.
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, home: Handle::current().id() }
-    }
-
-    /// Moves it to the runtime of the caller: what another one learns of it costs a change of threads each time.
-    fn move_here(self) -> io::Result<Self> {
-        if self.home == Handle::current().id() {
-            return Ok(self);
-        }
-        Ok(Self::new(TcpStream::from_std(self.socket.into_std()?)?))
-    }
-
-    /// Whether nothing has come while it waited: neither its end nor bytes that nobody asked for.
-    fn is_quiet(&self, since: Instant) -> bool {
-        // What the runtime knows is as good as what the system says, where it has only just looked.
-        let known = self.socket.ready(Interest::READABLE).now_or_never().is_none();
-        if known && since.elapsed() < KNOWN_FOR {
-            return true;
-        }
-        let mut byte = [0];
-        matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
 
 /// The connections of one upstream that wait.
 #[derive(Debug)]
@@ -89,9 +48,10 @@ impl Waiting {
 
     fn put(&mut self, connection: Connection) {
         let waiting = (connection, Instant::now());
-        match self.homes.iter_mut().find(|home| home.runtime == waiting.0.home) {
+        let runtime = waiting.0.home();
+        match self.homes.iter_mut().find(|home| home.runtime == runtime) {
             Some(home) => home.connections.push(waiting),
-            None => self.homes.push(Home { runtime: waiting.0.home, connections: vec![waiting] }),
+            None => self.homes.push(Home { runtime, connections: vec![waiting] }),
         }
     }
 }
@@ -105,7 +65,7 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Connection> {
         let here = Handle::current().id();
         loop {
-            let (connection, since) = self.lock().take(here)?;
+            let (mut connection, since) = self.lock().take(here)?;
             if since.elapsed() < POOL_IDLE
                 && connection.is_quiet(since)
                 && let Ok(connection) = connection.move_here()
@@ -148,8 +108,10 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use std::future::poll_fn;
+
+    use bytes::{Buf as _, Bytes};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
@@ -163,7 +125,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Connection::new(ours.unwrap()), theirs.unwrap().0)
+        (Connection::new(ours.unwrap(), None), theirs.unwrap().0)
     }
 
     #[test]
@@ -180,7 +142,7 @@ mod tests {
         }
         for runtime in [&one, &two] {
             let taken = runtime.block_on(async { pool.take().unwrap() });
-            assert_eq!(taken.home, runtime.handle().id());
+            assert_eq!(taken.home(), runtime.handle().id());
         }
     }
 
@@ -196,7 +158,7 @@ mod tests {
         // Its first runtime does nothing from here on: whatever is heard of the connection is heard by the second.
         two.block_on(async {
             let mut taken = pool.take().unwrap();
-            assert_eq!(taken.home, two.handle().id());
+            assert_eq!(taken.home(), two.handle().id());
             let echo = std::thread::spawn(move || {
                 use std::io::{Read as _, Write as _};
                 other.set_nonblocking(false).unwrap();
@@ -204,11 +166,14 @@ mod tests {
                 other.read_exact(&mut asked).unwrap();
                 other.write_all(&asked).unwrap();
             });
-            taken.socket.write_all(b"ask").await.unwrap();
-            let mut answer = [0; 3];
-            taken.socket.read_exact(&mut answer).await.unwrap();
+            let mut unsent = Bytes::from_static(b"a").chain(Bytes::from_static(b"sk"));
+            poll_fn(|context| taken.poll_write(context, &mut unsent)).await.unwrap();
+            let mut answer = Vec::new();
+            poll_fn(|context| taken.poll_read(context, |bytes| answer.extend_from_slice(bytes)))
+                .await
+                .unwrap();
             echo.join().unwrap();
-            assert_eq!(&answer, b"ask");
+            assert_eq!(answer, b"ask");
         });
     }
 
