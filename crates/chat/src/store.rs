@@ -4,6 +4,7 @@
 //! written. [`Maintenance`] is what only the gateway itself does: keys, settling after a crash, retention, the sums for admins.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -768,7 +769,7 @@ pub trait Maintenance: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), StoreError>;
+    async fn record(&self, rows: Arc<[LedgerRow]>) -> Result<(), StoreError>;
 
     /// Erases at most `limit` conversations that have not changed since `before`, and expired idempotency records. Says how
     /// many conversations went.

@@ -67,7 +67,7 @@ pub(crate) async fn run(
     mut ask: Ask,
     answer: oneshot::Sender<Result<Reader, Refused>>,
 ) -> Option<BoxFuture<'static, ()>> {
-    let plan = match plan(&inner, &caller, &ask).await {
+    let plan = match plan(&inner, &caller, &mut ask).await {
         Ok(plan) => plan,
         Err(refused) => {
             // Nobody waits for the answer any more when it cannot be sent.
@@ -100,8 +100,8 @@ pub(crate) async fn run(
     let guard = Guard { inner: Arc::clone(&inner), running: Arc::clone(&admitted.running), key: caller.key };
     let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
     let job = guard.around(begun).await??;
-    // The request's span is around the turn's own, as it is here.
-    Some(guard.around_all(job.run().instrument(span)).in_current_span().boxed())
+    // The request's span is around the turn's own, as it is here: the task's.
+    Some(guard.around_all(job.run().instrument(span)).boxed())
 }
 
 /// A turn from its acceptance to where it may begin; none where it ends before that.
@@ -118,7 +118,7 @@ async fn begin(
     let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
         Ok(begun) => begun,
         Err(ended) => {
-            watch.ended(&ended, &[]);
+            watch.ended(&ended, &[], &[]);
             return None;
         }
     };
@@ -187,7 +187,8 @@ fn shown(inner: &Arc<Inner>, caller: &Caller, running: &Arc<Running>) -> Result<
     Ok(reader(inner, running, 0, true))
 }
 
-async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused> {
+/// Takes what is said out of the request.
+async fn plan(inner: &Inner, caller: &Caller, ask: &mut Ask) -> Result<Plan, Refused> {
     let catalog = inner.catalog.load_full();
     let conversation = match ask.conversation_id {
         Some(id) => Some(of_user(caller, inner.store.conversation(&caller.tenant, id).await?)?),
@@ -209,16 +210,11 @@ async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused
         return Err(not_allowed(name));
     }
     let user = user_of(caller, ask, conversation.as_ref())?;
-    let (message, earlier) = match &ask.prompt {
-        Prompt::Message(message) => (message.clone(), Vec::new()),
-        Prompt::Transcript(all) => {
-            let (last, earlier) = all
-                .split_last()
-                .filter(|((role, _), _)| *role == Role::User)
-                .ok_or_else(|| Refused::invalid("messages", "the last message must be the user's"))?;
-            (last.1.clone(), earlier.to_vec())
-        }
-    };
+    if let Prompt::Transcript(all) = &ask.prompt
+        && all.last().is_none_or(|(role, _)| *role != Role::User)
+    {
+        return Err(Refused::invalid("messages", "the last message must be the user's"));
+    }
     can_do(asked, caller, ask, user.as_ref())?;
     let candidates = candidates(&catalog, asked, caller, ask, user.as_ref());
     let context_messages = ask.context_messages.unwrap_or_else(|| {
@@ -231,6 +227,10 @@ async fn plan(inner: &Inner, caller: &Caller, ask: &Ask) -> Result<Plan, Refused
         refused.error.retry_after = Some(1);
         return Err(refused);
     }
+    let (message, earlier) = match std::mem::replace(&mut ask.prompt, Prompt::Transcript(Vec::new())) {
+        Prompt::Message(message) => (message, Vec::new()),
+        Prompt::Transcript(mut all) => (all.pop().map(|(_, last)| last).unwrap_or_default(), all),
+    };
     Ok(Plan { candidates, asked: Arc::clone(asked), user, context_messages, message, earlier })
 }
 

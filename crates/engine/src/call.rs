@@ -1,7 +1,8 @@
 //! One call of one assistant's provider: its pieces, its clocks, what it told of itself.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use chat::{
@@ -33,6 +34,19 @@ pub(crate) enum Step {
     Failed(ProviderError),
 }
 
+impl Step {
+    /// What a stream's next item is.
+    fn of(item: Option<Result<Piece, ProviderError>>) -> Self {
+        match item {
+            Some(Ok(Piece::End(finish))) => Self::End(finish),
+            Some(Ok(piece)) => Self::Piece(piece),
+            Some(Err(error)) => Self::Failed(error),
+            // A stream without an end has broken off, whatever the provider's code thinks of it.
+            None => Self::Failed(Failure::Protocol.into()),
+        }
+    }
+}
+
 /// What a call told of itself, beside text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -49,8 +63,10 @@ pub(crate) struct Facts {
 struct Reports {
     state: Mutex<ReportState>,
     news: Notify,
-    /// How many of the notes that were asked for are made.
-    noted: watch::Sender<u32>,
+    /// There is something in the state that was not looked at: pieces come far more often than reports.
+    fresh: AtomicBool,
+    /// Tells how many notes are made, once somebody waits for one.
+    noted: OnceLock<watch::Sender<u32>>,
     watch: CallWatch,
 }
 
@@ -71,6 +87,8 @@ struct ReportState {
     gave_up: bool,
     /// How many notes were asked for: one before each sending, but none before the turn's first.
     notes: u32,
+    /// How many of them are made.
+    noted: u32,
     /// The span of the one under way.
     span: Option<Span>,
 }
@@ -79,11 +97,23 @@ impl Reports {
     /// Of a call that follows another of its turn, or of the first.
     fn new(follows: bool, watch: CallWatch) -> Self {
         let state = ReportState { notes: u32::from(follows), ..ReportState::default() };
-        Self { state: Mutex::new(state), news: Notify::new(), noted: watch::Sender::new(0), watch }
+        Self {
+            state: Mutex::new(state),
+            news: Notify::new(),
+            fresh: AtomicBool::new(false),
+            noted: OnceLock::new(),
+            watch,
+        }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut ReportState) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The turn's task is to look.
+    fn tell(&self) {
+        self.fresh.store(true, Ordering::Release);
+        self.news.notify_one();
     }
 }
 
@@ -98,7 +128,7 @@ impl AttemptObserver for Reports {
             state.sent = state.sent.saturating_add(1);
             state.span = Some(self.watch.attempt(state.sent));
         });
-        self.news.notify_one();
+        self.tell();
     }
 
     fn answered(&self, status: u16) {
@@ -118,7 +148,7 @@ impl AttemptObserver for Reports {
         let span = span.unwrap_or_else(Span::none);
         self.watch.ended(span, report.failure.code().as_str(), report.status, None);
         self.with(|state| state.failed.push(report));
-        self.news.notify_one();
+        self.tell();
     }
 
     fn gave_up(&self) -> bool {
@@ -126,7 +156,13 @@ impl AttemptObserver for Reports {
     }
 
     fn noted(&self) -> BoxFuture<'static, ()> {
-        let (notes, mut noted) = (self.with(|state| state.notes), self.noted.subscribe());
+        let waits = self.with(|state| {
+            let waits = state.noted < state.notes;
+            waits.then(|| {
+                (state.notes, self.noted.get_or_init(|| watch::Sender::new(state.noted)).subscribe())
+            })
+        });
+        let Some((notes, mut noted)) = waits else { return std::future::ready(()).boxed() };
         async move {
             let _ = tokio::time::timeout(NOTE_MAX, noted.wait_for(|noted| *noted >= notes)).await;
         }
@@ -188,9 +224,11 @@ impl Call {
         let request = request(Arc::clone(&reports) as Arc<dyn AttemptObserver>);
         let named_thread = request.thread.as_ref().map(|thread| thread.id.clone());
         let provider = Arc::clone(&assistant.provider.provider);
-        let noted = reports.noted();
+        let noted = (!is_asked).then(|| reports.noted());
         let starting = async move {
-            noted.await;
+            if let Some(noted) = noted {
+                noted.await;
+            }
             provider.answer(request).await
         };
         Self {
@@ -236,9 +274,12 @@ impl Call {
     pub(crate) fn noted(&self) {
         let notes = self.reports.with(|state| {
             let untold = u32::try_from(state.failed.len()).unwrap_or(u32::MAX);
-            state.notes.saturating_sub(untold)
+            state.noted = state.notes.saturating_sub(untold);
+            state.noted
         });
-        self.reports.noted.send_replace(notes);
+        if let Some(noted) = self.reports.noted.get() {
+            noted.send_replace(notes);
+        }
     }
 
     /// The failed attempts that nobody has been told of: of a call that is dropped.
@@ -254,9 +295,9 @@ impl Call {
 
     /// The id of a thread that the provider has just named, where the provider lists its threads: once.
     pub(crate) fn new_thread(&mut self) -> Option<String> {
-        let listed = self.assistant.provider.provider.capabilities().upstream_history == chat::Offer::Native;
-        let known = self.named_thread == self.facts.thread;
-        if known || !listed {
+        if self.named_thread == self.facts.thread
+            || self.assistant.provider.provider.capabilities().upstream_history != chat::Offer::Native
+        {
             return None;
         }
         self.named_thread.clone_from(&self.facts.thread);
@@ -271,25 +312,49 @@ impl Call {
                 return step;
             }
             let Some(step) = self.advance().await else { continue };
-            match step {
-                Step::Piece(piece) => {
-                    if let Some(piece) = self.note(piece) {
-                        return Step::Piece(piece);
-                    }
-                }
-                Step::End(_) | Step::Failed(_) => {
-                    self.state = State::Over;
-                    self.last = Some(step);
-                }
-                Step::Retry(..) => return step,
+            if let Some(step) = self.take(step) {
+                return step;
             }
+        }
+    }
+
+    /// The same where it is there already: a look at the stream alone. Reports are told of first, as ever; clocks are looked at by
+    /// whoever waits.
+    pub(crate) fn next_now(&mut self) -> Option<Step> {
+        loop {
+            if let Some(step) = self.reported().or_else(|| self.last.take()) {
+                return Some(step);
+            }
+            let State::Streaming(stream) = &mut self.state else { return None };
+            let step = Step::of(stream.next().now_or_never()?);
+            if let Some(step) = self.take(step) {
+                return Some(step);
+            }
+        }
+    }
+
+    /// Takes in a step; gives back what is to be told at once.
+    fn take(&mut self, step: Step) -> Option<Step> {
+        match step {
+            Step::Piece(piece) => self.note(piece).map(Step::Piece),
+            Step::End(_) | Step::Failed(_) => {
+                self.state = State::Over;
+                self.last = Some(step);
+                None
+            }
+            Step::Retry(..) => Some(step),
         }
     }
 
     /// The next report of a failed attempt; sets the clock to the first text by the attempt under way.
     fn reported(&mut self) -> Option<Step> {
+        if !self.reports.fresh.swap(false, Ordering::AcqRel) {
+            return None;
+        }
         let (failed, restarted, began) = self.reports.with(|state| {
             let failed = if state.failed.is_empty() { None } else { Some(state.failed.remove(0)) };
+            // The others are told one by one.
+            self.reports.fresh.store(!state.failed.is_empty(), Ordering::Release);
             (failed, std::mem::take(&mut state.restarted), state.began)
         });
         if self.has_text || began.is_none() {
@@ -327,13 +392,7 @@ impl Call {
             },
             State::Streaming(stream) => tokio::select! {
                 biased;
-                piece = stream.next() => Some(match piece {
-                    Some(Ok(Piece::End(finish))) => Step::End(finish),
-                    Some(Ok(piece)) => Step::Piece(piece),
-                    Some(Err(error)) => Step::Failed(error),
-                    // A stream without an end has broken off, whatever the provider's code thinks of it.
-                    None => Step::Failed(Failure::Protocol.into()),
-                }),
+                piece = stream.next() => Some(Step::of(piece)),
                 () = self.reports.news.notified() => None,
                 step = first_text => Some(step),
             },

@@ -8,6 +8,8 @@ use chat::{AssistantName, Capabilities, Provider, ProviderName, ProviderStatus};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::meters::Meters;
+
 /// The clocks of a provider that the engine keeps itself. The others are the upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
@@ -49,6 +51,8 @@ pub struct Assistant {
     pub system: Option<String>,
     /// How many earlier messages the provider is given.
     pub context_messages: u32,
+    /// What is counted of it: the default, when it is made.
+    pub meters: Meters,
 }
 
 /// All assistants and providers of one configuration. Running turns keep the catalog that they began with.

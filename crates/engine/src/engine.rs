@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::follow::Followed;
 use crate::membership::Membership;
@@ -161,7 +160,7 @@ impl Engine {
         let (answer, accepted) = oneshot::channel();
         // Within the request's span: the turn belongs to its trace, and what the log says of the turn to the request.
         let run = accept::run(Arc::clone(&self.0), caller.clone(), ask, answer);
-        self.0.tasks.spawn_in_two(run.in_current_span().boxed());
+        self.0.tasks.spawn_in_two(run.boxed());
         accepted
             .await
             .unwrap_or_else(|_| Err(Refused::new(ErrorCode::Internal, "something went wrong inside")))

@@ -15,6 +15,7 @@ mod follow;
 mod guard;
 mod lookup;
 mod membership;
+mod meters;
 mod observe;
 mod publish;
 mod question;
@@ -35,6 +36,7 @@ pub use ask::{Ask, Extension, NewConversationAsk, Prompt, PutMessage};
 pub use catalog::{Assistant, AssistantView, Catalog, CatalogError, Clocks, ProviderEntry, ProviderView};
 
 pub use engine::{Engine, OnDisconnect, Settings};
+pub use meters::Meters;
 pub use observe::{CONTENT, SPANS, TraceHeaders};
 pub use refused::Refused;
 pub use running::{Read, Reader, Seen};

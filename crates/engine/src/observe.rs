@@ -6,13 +6,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chat::{LedgerRow, ProviderError, Turn, TurnStatus, Usage};
+use chat::{AssistantName, LedgerRow, ProviderError, ProviderName, Turn, TurnStatus, Usage};
 use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::call::Facts;
 use crate::catalog::Assistant;
+use crate::meters;
 
 /// The target of all spans that are meant for tracing systems.
 pub const SPANS: &str = "otel";
@@ -80,25 +81,31 @@ impl TurnWatch {
     /// Text came that readers see.
     pub(crate) fn text(&mut self, assistant: &Assistant) {
         if !std::mem::replace(&mut self.has_text, true) {
-            metrics::histogram!("switchboard_first_text_seconds",
-                "assistant" => assistant.name.to_string(), "provider" => assistant.provider.name.to_string())
-            .record(self.began.elapsed());
+            assistant.first_text().record(self.began.elapsed());
         }
     }
 
-    /// The turn has ended so.
-    pub(crate) fn ended(&self, turn: &Turn, rows: &[LedgerRow]) {
-        let (assistant, provider) = (turn.assistant.to_string(), turn.provider.to_string());
-        metrics::counter!("switchboard_turns_total", "assistant" => assistant.clone(), "provider" => provider,
-            "status" => turn.status.as_str())
-        .increment(1);
-        metrics::histogram!("switchboard_turn_duration_seconds", "assistant" => assistant)
-            .record(self.began.elapsed());
+    /// The turn has ended so. `asked` are those whom it may have asked.
+    pub(crate) fn ended(&self, turn: &Turn, rows: &[LedgerRow], asked: &[Arc<Assistant>]) {
+        let find = |assistant: &AssistantName, provider: &ProviderName| {
+            asked.iter().find(|one| one.name == *assistant && one.provider.name == *provider)
+        };
+        let (assistant, provider) = (turn.assistant.as_str(), turn.provider.as_str());
+        let author = find(&turn.assistant, &turn.provider);
+        match author {
+            Some(author) if turn.status == TurnStatus::Completed => author.completed_turns().increment(1),
+            _ => meters::turns(assistant, provider, turn.status.as_str()).increment(1),
+        }
+        match author {
+            Some(author) => author.turn_duration().record(self.began.elapsed()),
+            None => meters::turn_duration(assistant).record(self.began.elapsed()),
+        }
         for row in rows {
             if let Some(tokens) = row.usage.as_ref().and_then(Usage::tokens) {
-                metrics::counter!("switchboard_tokens_total", "assistant" => row.assistant.to_string(),
-                    "provider" => row.provider.to_string())
-                .increment(tokens);
+                match find(&row.assistant, &row.provider) {
+                    Some(asked) => asked.tokens().increment(tokens),
+                    None => meters::tokens(row.assistant.as_str(), row.provider.as_str()).increment(tokens),
+                }
             }
         }
         if self.span.is_disabled() {
@@ -126,14 +133,13 @@ pub(crate) struct CallWatch {
     assistant: Arc<Assistant>,
     turn: Span,
     propagation: Propagation,
-    gaps: metrics::Histogram,
 }
 
 impl CallWatch {
     pub(crate) fn new(assistant: Arc<Assistant>, turn: &TurnWatch) -> Self {
-        let provider = assistant.provider.name.to_string();
-        let gaps = metrics::histogram!("switchboard_piece_gap_seconds", "provider" => provider);
-        Self { assistant, turn: turn.span.clone(), propagation: turn.propagation.clone(), gaps }
+        // So that it is shown from its first call on, whether that says anything or not.
+        assistant.piece_gap();
+        Self { assistant, turn: turn.span.clone(), propagation: turn.propagation.clone() }
     }
 
     /// An attempt begins.
@@ -173,15 +179,16 @@ impl CallWatch {
 
     /// A piece of text came so long after the one before it.
     pub(crate) fn gap(&self, gap: Duration) {
-        self.gaps.record(gap);
+        self.assistant.piece_gap().record(gap);
     }
 
     /// An attempt has ended; its span ends with this.
     #[expect(clippy::needless_pass_by_value, reason = "a span ends when it is dropped: here")]
     pub(crate) fn ended(&self, span: Span, outcome: &str, status: Option<u16>, facts: Option<&Facts>) {
-        metrics::counter!("switchboard_attempts_total",
-            "provider" => self.assistant.provider.name.to_string(), "outcome" => outcome.to_owned())
-        .increment(1);
+        match outcome {
+            "completed" => self.assistant.completed_attempts().increment(1),
+            _ => meters::attempts(self.assistant.provider.name.as_str(), outcome).increment(1),
+        }
         if span.is_disabled() {
             return;
         }

@@ -109,6 +109,11 @@ impl Recorder {
         }
     }
 
+    /// Whether calls are noted at all.
+    pub(crate) fn notes_calls(&self) -> bool {
+        self.stored
+    }
+
     /// Calls have ended or are to be sent: gives the number of the note of them, to ask [`Self::has_noted`] for. None where none is
     /// made: the first call of a turn needs no note, it is implied by the acceptance.
     pub(crate) fn calls(
@@ -264,7 +269,8 @@ impl Recorder {
                 free_idempotency,
                 owner: owner.to_string(),
             };
-            record_end(&inner, &tenant, running, &turn, end).await;
+            // Boxed: with all that may go wrong it is long, and every end, also of what is not kept, would be moved with room for it.
+            Box::pin(record_end(&inner, &tenant, running, &turn, end)).await;
         } else {
             inner.unstored.add(rows);
             if let Some(key) = unstored_key.filter(|_| free_idempotency)

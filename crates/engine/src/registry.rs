@@ -8,7 +8,13 @@ use tokio::sync::watch;
 
 use crate::running::Running;
 
-type Place = watch::Receiver<Option<Arc<Running>>>;
+/// A turn's place.
+#[derive(Debug)]
+enum Place {
+    /// It is about to be accepted; with those who wait for it, if anybody does.
+    Reserved(Option<watch::Sender<Option<Arc<Running>>>>),
+    Filled(Arc<Running>),
+}
 
 /// The turns that run here, by id.
 #[derive(Debug, Default)]
@@ -21,28 +27,29 @@ pub(crate) struct Registry {
 pub(crate) struct Reservation {
     registry: Arc<Registry>,
     id: TurnId,
-    fill: watch::Sender<Option<Arc<Running>>>,
     filled: bool,
 }
 
 impl Registry {
     /// A place for this turn.
     pub(crate) fn reserve(self: &Arc<Self>, id: TurnId) -> Reservation {
-        let (fill, place) = watch::channel(None);
-        self.lock().insert(id, place);
-        Reservation { registry: Arc::clone(self), id, fill, filled: false }
+        self.lock().insert(id, Place::Reserved(None));
+        Reservation { registry: Arc::clone(self), id, filled: false }
     }
 
     /// The turn, once it is accepted; none when it does not run here.
     pub(crate) async fn find(&self, id: TurnId) -> Option<Arc<Running>> {
-        let mut place = self.lock().get(&id)?.clone();
+        let mut place = match self.lock().get_mut(&id)? {
+            Place::Filled(running) => return Some(Arc::clone(running)),
+            Place::Reserved(waiting) => waiting.get_or_insert_default().subscribe(),
+        };
         let found = place.wait_for(Option::is_some).await.ok()?;
         found.clone()
     }
 
     /// The turn, if it is accepted by now.
     pub(crate) fn find_now(&self, id: TurnId) -> Option<Arc<Running>> {
-        self.lock().get(&id)?.borrow().clone()
+        self.lock().get(&id)?.filled()
     }
 
     /// Forgets a turn.
@@ -52,7 +59,7 @@ impl Registry {
 
     /// All that run here.
     pub(crate) fn all(&self) -> Vec<Arc<Running>> {
-        self.lock().values().filter_map(|place| place.borrow().clone()).collect()
+        self.lock().values().filter_map(Place::filled).collect()
     }
 
     /// Which there are, those about to be accepted included.
@@ -70,11 +77,23 @@ impl Registry {
     }
 }
 
+impl Place {
+    fn filled(&self) -> Option<Arc<Running>> {
+        match self {
+            Self::Filled(running) => Some(Arc::clone(running)),
+            Self::Reserved(_) => None,
+        }
+    }
+}
+
 impl Reservation {
     /// The turn is accepted: whoever waits for it finds it.
     pub(crate) fn fill(mut self, running: Arc<Running>) {
         self.filled = true;
-        self.fill.send_replace(Some(running));
+        let before = self.registry.lock().insert(self.id, Place::Filled(Arc::clone(&running)));
+        if let Some(Place::Reserved(Some(waiting))) = before {
+            waiting.send_replace(Some(running));
+        }
     }
 }
 

@@ -221,10 +221,15 @@ impl Running {
     /// text knows whose it is.
     pub(crate) fn written_by(&self, assistant: &Assistant, model: Option<String>, behind: (u64, usize)) {
         let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = Arc::make_mut(&mut snapshot);
-        turn.assistant = assistant.name.clone();
-        turn.provider = assistant.provider.name.clone();
-        turn.model = model;
+        let known = snapshot.assistant == assistant.name
+            && snapshot.provider == assistant.provider.name
+            && snapshot.model == model;
+        if !known {
+            let turn = Arc::make_mut(&mut snapshot);
+            turn.assistant = assistant.name.clone();
+            turn.provider = assistant.provider.name.clone();
+            turn.model = model;
+        }
         let turn = Arc::clone(&snapshot);
         drop(snapshot);
         self.authors().push(Author { event: behind.0, frames: behind.1, turn });

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 /// Where the engine's tasks run.
 #[derive(Debug, Clone)]
@@ -21,31 +22,47 @@ impl Tasks {
         self.0.spawn(task);
     }
 
-    /// The same for a task whose first part says how it goes on. The first is gone before the second begins.
+    /// The same for a task whose first part says how it goes on. The first is gone before the second begins. Both run, and are
+    /// dropped, within the span of whoever begins them.
     pub(crate) fn spawn_in_two(&self, first: BoxFuture<'static, Option<BoxFuture<'static, ()>>>) {
-        self.0.spawn(InTwo::First(first));
+        self.0.spawn(InTwo { span: Span::current(), part: Part::First(first) });
     }
 }
 
-/// See [`Tasks::spawn_in_two`].
-enum InTwo {
+/// See [`Tasks::spawn_in_two`]. The span is entered once each time that the task is looked at, whichever part it is in.
+struct InTwo {
+    span: Span,
+    part: Part,
+}
+
+enum Part {
     First(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
     Second(BoxFuture<'static, ()>),
+    Over,
 }
 
 impl Future for InTwo {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if let Self::First(first) = &mut *self {
-            match ready!(first.as_mut().poll(context)) {
-                Some(second) => *self = Self::Second(second),
-                None => return Poll::Ready(()),
-            }
+        let Self { span, part } = &mut *self;
+        let _within = span.enter();
+        if let Part::First(first) = part {
+            *part = ready!(first.as_mut().poll(context)).map_or(Part::Over, Part::Second);
         }
-        match &mut *self {
-            Self::Second(second) => second.as_mut().poll(context),
-            Self::First(_) => Poll::Pending,
+        if let Part::Second(second) = part {
+            ready!(second.as_mut().poll(context));
+            *part = Part::Over;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for InTwo {
+    fn drop(&mut self) {
+        if !matches!(self.part, Part::Over) {
+            let _within = self.span.enter();
+            self.part = Part::Over;
         }
     }
 }

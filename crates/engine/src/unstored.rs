@@ -13,6 +13,8 @@ use crate::engine::Inner;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many rows may wait for a store that is away. Beyond it the oldest are given up, loudly.
 const ROWS_MAX: usize = 500_000;
+/// How many rows are written in one transaction: others want the store as well, and wait no longer than for these.
+const ROWS_AT_ONCE_MAX: usize = 2_000;
 
 /// Rows that wait.
 #[derive(Debug, Default)]
@@ -60,13 +62,17 @@ pub(crate) async fn write_until_closed(inner: Arc<Inner>) {
 
 /// Writes what waits now. What the store does not take waits on.
 pub(crate) async fn write(inner: &Inner) {
-    let rows = inner.unstored.take();
-    if rows.is_empty() {
-        return;
-    }
-    // Rows have an identity: one that was written although the answer was lost is not written twice.
-    if let Err(cause) = inner.maintenance.record(rows.clone()).await {
-        warn!(rows = rows.len(), error = %cause, "calls could not be written to the ledger, trying again");
-        inner.unstored.add(rows);
+    let mut rows = inner.unstored.take();
+    while !rows.is_empty() {
+        let mut rest = rows.split_off(rows.len().min(ROWS_AT_ONCE_MAX));
+        let some: Arc<[LedgerRow]> = rows.into();
+        // Rows have an identity: one that was written although the answer was lost is not written twice.
+        if let Err(cause) = inner.maintenance.record(Arc::clone(&some)).await {
+            rest.extend_from_slice(&some);
+            warn!(rows = rest.len(), error = %cause, "calls could not be written to the ledger, trying again");
+            inner.unstored.add(rest);
+            return;
+        }
+        rows = rest;
     }
 }

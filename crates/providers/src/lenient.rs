@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -53,7 +54,7 @@ pub(crate) fn value<'a, T: Deserialize<'a>>(field: Option<&'a RawValue>) -> Opti
 pub(crate) fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = field?.get();
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
+        Some(text) if memchr(b'\\', text.as_bytes()).is_none() => Some(Cow::Borrowed(text)),
         Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),
         None => None,
     }
@@ -88,7 +89,7 @@ pub(crate) fn word_in_place(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
 
 /// A field's count, if it is a whole number, also as `121.0` or in a string.
 pub(crate) fn count(field: Option<&RawValue>) -> Option<u64> {
-    let word = word(field)?;
+    let word = word_in_place(field)?;
     let word = word.trim();
     let whole = match word.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|byte| byte == b'0') => whole,

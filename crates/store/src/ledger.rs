@@ -1,6 +1,7 @@
 //! The ledger: each call once, and sums of them that outlive everything else.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use chat::{
 };
 
 use crate::conn::{Both, Conn, Row};
-use crate::error::damaged;
+use crate::error::{damaged, of_sqlite};
 use crate::row::{blob, json, parsed, signed, unsigned};
 
 /// The most tokens that one call is booked with, whatever its provider says: sums must not pass what a column holds.
@@ -22,21 +23,52 @@ fn booked(tokens: u64) -> i64 {
     signed(tokens.min(TOKENS_MAX))
 }
 
-/// Writes rows that are not there yet, and adds those to the sums.
+/// Writes rows that are not there yet, and adds those to the sums: to each sum once, however many rows are its.
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
-    for row in rows {
-        if insert(conn, row).await? {
-            match conn.gathered() {
-                Some(gathered) => gathered.call(row),
-                None => add(conn, &Day::of(row), &Sum::of(row)).await?,
-            }
+    // In the order of their keys: two writers that need the same sums wait for each other, and not crosswise.
+    let mut sums: BTreeMap<Day, Sum> = BTreeMap::new();
+    for row in inserted(conn, rows).await? {
+        match conn.gathered() {
+            Some(gathered) => gathered.call(row),
+            None => match sums.entry(Day::of(row)) {
+                Entry::Occupied(mut sum) => sum.get_mut().add(Sum::of(row)),
+                Entry::Vacant(place) => _ = place.insert(Sum::of(row)),
+            },
         }
+    }
+    for (day, sum) in &sums {
+        add(conn, day, sum).await?;
     }
     Ok(())
 }
 
+/// Writes rows, and gives those that were not there.
+async fn inserted<'r>(conn: &mut Conn<'_>, rows: &'r [LedgerRow]) -> Result<Vec<&'r LedgerRow>, StoreError> {
+    let mut new = Vec::with_capacity(rows.len());
+    match conn {
+        Conn::Sqlite(conn, _) => {
+            // Without what stands around every other statement: a gateway under load writes thousands of rows at once.
+            tracing::trace!(target: "sql", statement = INSERT.sqlite);
+            let mut statement = conn.prepare_cached(INSERT.sqlite).map_err(of_sqlite)?;
+            for row in rows {
+                if insert_prepared(&mut statement, row).map_err(of_sqlite)? > 0 {
+                    new.push(row);
+                }
+            }
+        }
+        Conn::Postgres(_) => {
+            for row in rows {
+                if insert(conn, row).await? {
+                    new.push(row);
+                }
+            }
+        }
+    }
+    Ok(new)
+}
+
 /// What there is a sum for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Day {
     key: KeyId,
     day: String,
@@ -126,6 +158,29 @@ async fn insert(conn: &mut Conn<'_>, row: &LedgerRow) -> Result<bool, StoreError
         .run()
         .await?;
     Ok(inserted > 0)
+}
+
+/// Its parameters stand in the order of their numbers.
+fn insert_prepared(statement: &mut rusqlite::Statement<'_>, row: &LedgerRow) -> rusqlite::Result<usize> {
+    let usage = row.usage.as_ref();
+    let cost = usage.and_then(|usage| usage.cost.as_ref());
+    let tokens = |of: fn(&Usage) -> Option<u64>| usage.and_then(of).map(booked);
+    statement.execute(rusqlite::params![
+        row.turn_id.uuid().as_bytes().as_slice(),
+        row.number,
+        row.tenant.as_str(),
+        row.key.uuid().as_bytes().as_slice(),
+        row.assistant.as_str(),
+        row.provider.as_str(),
+        row.at.millis(),
+        row.outcome.as_str(),
+        row.answered,
+        tokens(|usage| usage.input_tokens),
+        tokens(|usage| usage.output_tokens),
+        tokens(|usage| usage.total_tokens),
+        cost.map(|cost| cost.amount.to_string()),
+        cost.map(|cost| cost.currency.as_str()),
+    ])
 }
 
 /// Adds to a day's sum.

@@ -1,5 +1,6 @@
 //! The gateway's own face of the store.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -119,7 +120,7 @@ impl Maintenance for Store {
         self.backend.write(owner.to_owned(), |conn, owner| Box::pin(processes::leave(conn, owner))).await
     }
 
-    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), StoreError> {
+    async fn record(&self, rows: Arc<[LedgerRow]>) -> Result<(), StoreError> {
         self.backend.write(rows, |conn, rows| Box::pin(ledger::write(conn, rows))).await
     }
 

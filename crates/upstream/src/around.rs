@@ -7,10 +7,15 @@ use tower::{Layer, Service};
 
 use crate::attempt::Attempt;
 
-/// A layer that calls `function(state, attempt, next)`, where `next` is the service within. That service is asked for its
-/// readiness by the function (`oneshot`): no layer here keeps callers waiting before they call.
+/// A layer that calls `function(state, attempt, next)`, where `next` is the service within ([`call`]).
 pub(crate) fn around<T, F>(state: T, function: F) -> AroundLayer<T, F> {
     AroundLayer { state, function }
+}
+
+/// Calls the layer within, which keeps nobody waiting before that: asking for its readiness first, as `oneshot` does, would move what
+/// it makes once more, in each layer. The client is another's, and is asked.
+pub(crate) fn call<S: Service<Attempt>>(mut next: S, attempt: Attempt) -> S::Future {
+    next.call(attempt)
 }
 
 /// See [`around`].

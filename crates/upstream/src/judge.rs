@@ -7,8 +7,9 @@ use futures_util::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use tokio::time::timeout;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
+use crate::around::call;
 use crate::attempt::{Answer, Attempt};
 use crate::{Body, Failure, Refusal, Response, Verdict, retry_after};
 
@@ -21,7 +22,7 @@ where
     S: Service<Attempt, Response = http::Response<Body>, Error = Failure>,
 {
     let (classifier, one_piece) = (attempt.journey.call.classifier, attempt.journey.call.one_piece);
-    let (head, mut body) = next.oneshot(attempt.clone()).await?.into_parts();
+    let (head, mut body) = call(next, attempt.clone()).await?.into_parts();
     if !head.status.is_success() {
         return Err(Failure::Refused(Box::new(refusal(head, body).await)));
     }
@@ -45,8 +46,11 @@ where
 /// Whether a body is labelled as JSON: nothing of it can be read before its end.
 fn is_json(head: &Parts) -> bool {
     let label = head.headers.get(CONTENT_TYPE).and_then(|label| label.to_str().ok()).unwrap_or_default();
-    let essence = label.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+    let essence = label.split(';').next().unwrap_or_default().trim();
+    let suffix = essence.len().checked_sub("+json".len()).and_then(|place| essence.get(place..));
+    essence.eq_ignore_ascii_case("application/json")
+        || essence.eq_ignore_ascii_case("text/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
 async fn refusal(head: Parts, mut body: Body) -> Refusal {

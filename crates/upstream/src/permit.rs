@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
+use crate::around::call;
 use crate::attempt::{Attempt, Queue};
 use crate::{Body, Config, Failure};
 
@@ -23,7 +24,7 @@ where
 {
     let place = places.take(attempt.journey.deadline).await.ok_or(Failure::NoPlace)?;
     attempt.journey.begin();
-    let mut response = next.oneshot(attempt).await?;
+    let mut response = call(next, attempt).await?;
     response.body_mut().hold(place);
     Ok(response)
 }

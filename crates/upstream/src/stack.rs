@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Service, ServiceBuilder};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::around::around;
+use crate::around::{around, call};
 use crate::attempt::{Answer, Attempt};
 use crate::breaker::Breaker;
 use crate::permit::Places;
@@ -64,7 +64,10 @@ where
         attempts = Empty,
         failure = Empty,
     );
-    let result = next.oneshot(attempt).instrument(span.clone()).await;
+    let result = call(next, attempt).instrument(span.clone()).await;
+    if span.is_disabled() {
+        return result.map(|answer| answer.response);
+    }
     span.record("attempts", journey.sent());
     match &result {
         Ok(answer) => {

@@ -1,7 +1,7 @@
 //! One provider's way out.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::Uri;
@@ -27,6 +27,8 @@ pub struct Upstream {
     policy: Policy,
     breaker: Arc<Breaker>,
     places: Arc<Places>,
+    /// The path that was asked for last, and the URL that it makes: most providers have but one.
+    last: Arc<Mutex<Option<(String, Uri)>>>,
 }
 
 /// How an upstream is doing.
@@ -77,7 +79,7 @@ impl Upstream {
         let places = Arc::new(Places::new(&config));
         let policy = Policy::new(&config.name, &config.retry);
         let stack = stack::build(&config, policy.clone(), breaker.clone(), places.clone(), client);
-        Ok(Self { base_url: base_url.into(), stack, policy, breaker, places })
+        Ok(Self { base_url: base_url.into(), stack, policy, breaker, places, last: Arc::default() })
     }
 
     /// Makes a call: resolves with the head of a 2xx answer, after as many attempts as it takes and may. A call with a
@@ -89,13 +91,23 @@ impl Upstream {
     /// # Errors
     /// The last attempt's failure: of those that were sent, if any was.
     pub async fn send(&self, call: Call) -> Result<Response, Failure> {
-        // A path that makes no URL is our own mistake; nothing is sent, now or later.
-        let uri: Uri = format!("{}{}", self.base_url, call.path).parse().map_err(|_| Failure::Unreachable)?;
+        let uri = self.uri(&call.path)?;
         let journey = Journey::new(call, uri);
         if Instant::now() >= journey.deadline {
             return Err(Failure::TimedOut(Clock::Total));
         }
         self.stack.clone().oneshot(Attempt { journey: Arc::new(journey), number: 1 }).await
+    }
+
+    fn uri(&self, path: &str) -> Result<Uri, Failure> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, uri)) = last.as_ref().filter(|(last, _)| last == path) {
+            return Ok(uri.clone());
+        }
+        // A path that makes no URL is our own mistake; nothing is sent, now or later.
+        let uri: Uri = format!("{}{path}", self.base_url).parse().map_err(|_| Failure::Unreachable)?;
+        *last = Some((path.to_owned(), uri.clone()));
+        Ok(uri)
     }
 
     /// Makes a call again whose answer was `lost` after its head had come, before anything of it counted: by the same rules as

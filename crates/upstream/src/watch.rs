@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
+use crate::around::call;
 use crate::attempt::{Attempt, after};
 use crate::{Body, Clock, Failure};
 
@@ -27,7 +28,7 @@ where
         end if attempt.journey.call.headers_clock && end < deadline => (end, Clock::Headers),
         _ => (deadline, Clock::Total),
     };
-    timeout_at(end, next.oneshot(attempt)).await.unwrap_or(Err(Failure::TimedOut(clock)))
+    timeout_at(end, call(next, attempt)).await.unwrap_or(Err(Failure::TimedOut(clock)))
 }
 
 /// Ends a body that is silent for too long, or when the call's deadline has come.
@@ -40,7 +41,7 @@ where
     S: Service<Attempt, Response = http::Response<Body>, Error = Failure>,
 {
     let deadline = attempt.journey.deadline;
-    let response = next.oneshot(attempt).await?;
+    let response = call(next, attempt).await?;
     Ok(response.map(|body| Body::new(Watched::new(body, idle, deadline))))
 }
 

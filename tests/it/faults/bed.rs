@@ -177,6 +177,7 @@ impl Bed {
             fallback: part.fallback.iter().map(|name| name.parse().unwrap()).collect(),
             system: None,
             context_messages: 20,
+            meters: engine::Meters::default(),
         });
         let entries = parts.iter().map(|part| Arc::clone(&part.provider)).collect();
         let catalog = Catalog::new(entries, assistants.collect()).unwrap();

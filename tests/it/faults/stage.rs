@@ -164,6 +164,7 @@ impl Stage {
             fallback: one.fallback.iter().map(|name| name.parse().unwrap()).collect(),
             system: None,
             context_messages: 20,
+            meters: engine::Meters::default(),
         });
         let catalog = Catalog::new(entries.clone(), assistants.collect()).unwrap();
         self.gateway.engine.set_catalog(Arc::new(catalog));

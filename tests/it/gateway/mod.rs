@@ -246,6 +246,7 @@ fn catalog(script: &Arc<Script>) -> Catalog {
         fallback: Vec::new(),
         system: None,
         context_messages: 20,
+        meters: engine::Meters::default(),
     };
     Catalog::new(vec![Arc::clone(&provider)], vec![assistant("support"), assistant("docs")]).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Keys in memory, with a switch that takes the store away.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -131,7 +131,7 @@ impl Maintenance for Vault {
         Ok(())
     }
 
-    async fn record(&self, _: Vec<LedgerRow>) -> Result<(), StoreError> {
+    async fn record(&self, _: Arc<[LedgerRow]>) -> Result<(), StoreError> {
         self.up()
     }
 

@@ -163,6 +163,7 @@ pub fn catalog(options: &Options, providers: &[Arc<Scripted>]) -> Catalog {
         },
         system: options.system.clone(),
         context_messages: options.context_messages,
+        meters: engine::Meters::default(),
     });
     Catalog::new(entries.clone(), assistants.collect()).unwrap()
 }

@@ -53,6 +53,7 @@ impl Stage {
             fallback: fallback.iter().map(|name| name.parse().unwrap()).collect(),
             system: None,
             context_messages: 20,
+            meters: engine::Meters::default(),
         };
         let assistants = vec![
             assistant("support", 0, &["docs"]),

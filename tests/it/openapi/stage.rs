@@ -194,6 +194,7 @@ pub fn catalog() -> Catalog {
         fallback: Vec::new(),
         system: None,
         context_messages: 20,
+        meters: engine::Meters::default(),
     };
     let assistants = vec![
         assistant("docs", "Knows the handbook", &library),

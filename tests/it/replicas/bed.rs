@@ -230,7 +230,7 @@ impl Maintenance for Silenced {
         self.store.leave(owner).await
     }
 
-    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), StoreError> {
+    async fn record(&self, rows: Arc<[LedgerRow]>) -> Result<(), StoreError> {
         self.store.record(rows).await
     }
 

@@ -11,6 +11,7 @@ super::suite![
     sums_are_per_day_newest_first,
     a_tenant_sees_its_own,
     concurrent_calls_are_all_counted,
+    calls_that_come_together_are_counted_once_each,
     sums_hold_whatever_a_provider_says,
 ];
 
@@ -29,9 +30,9 @@ async fn a_call_is_counted_once(bed: &Bed) {
     (missed.answered, missed.usage) = (false, None);
     end.ledger = vec![row(turn_id, 0, &bed.tenant, key), missed];
     bed.accept(new).await.unwrap();
-    bed.store.record(end.ledger.clone()).await.unwrap();
+    bed.store.record(end.ledger.clone().into()).await.unwrap();
     bed.store.end_turn(&bed.tenant, end.clone()).await.unwrap();
-    bed.store.record(end.ledger).await.unwrap();
+    bed.store.record(end.ledger.into()).await.unwrap();
     let sums = bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap();
     assert_eq!(sums.len(), 1);
     let sum = &sums[0];
@@ -45,12 +46,12 @@ async fn money_is_added_exactly(bed: &Bed) {
     for (number, amount) in amounts.into_iter().enumerate() {
         let mut row = row(TurnId::new(), number as u32, &bed.tenant, key);
         row.usage = Some(Usage { cost: Some(cost(amount, "RUB")), ..Usage::default() });
-        bed.store.record(vec![row]).await.unwrap();
+        bed.store.record([row].into()).await.unwrap();
     }
     let mut dollars = row(TurnId::new(), 0, &bed.tenant, key);
     dollars.usage =
         Some(Usage { cost: Some(cost("3.50", "USD")), output_tokens: Some(5), ..Usage::default() });
-    bed.store.record(vec![dollars]).await.unwrap();
+    bed.store.record([dollars].into()).await.unwrap();
     let spent = bed.store.spent(key, "2023-11-14").await.unwrap();
     assert_eq!(spent.cost, [cost("1000000.307200000000100001", "RUB"), cost("3.5", "USD")]);
     assert_eq!(spent.cost[0].amount.to_string(), "1000000.307200000000100001");
@@ -64,7 +65,7 @@ async fn sums_are_per_day_newest_first(bed: &Bed) {
     for (millis, name) in rows {
         let mut row = row(TurnId::new(), 0, &bed.tenant, KeyId::new());
         (row.at, row.assistant) = (at(millis), assistant(name));
-        bed.store.record(vec![row]).await.unwrap();
+        bed.store.record([row].into()).await.unwrap();
     }
     let days = async |since: Option<i64>, until: Option<i64>| -> Vec<_> {
         let range = UsageRange { since: since.map(at), until: until.map(at) };
@@ -89,7 +90,7 @@ async fn sums_are_per_day_newest_first(bed: &Bed) {
 async fn a_tenant_sees_its_own(bed: &Bed) {
     let key = KeyId::new();
     for tenant in [&bed.tenant, &bed.other, &bed.other] {
-        bed.store.record(vec![row(TurnId::new(), 0, tenant, key)]).await.unwrap();
+        bed.store.record([row(TurnId::new(), 0, tenant, key)].into()).await.unwrap();
     }
     assert_eq!(bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap()[0].turns, 1);
     let all = bed.store.usage_of_all(UsageRange::default()).await.unwrap();
@@ -108,11 +109,33 @@ async fn concurrent_calls_are_all_counted(bed: &Bed) {
         let mut docs = row(TurnId::new(), 0, &bed.tenant, key);
         docs.assistant = assistant("docs");
         let both = vec![row(TurnId::new(), 0, &bed.tenant, key), docs];
-        async { bed.store.record(both).await.unwrap() }
+        async { bed.store.record(both.into()).await.unwrap() }
     });
     join_all(rows).await;
     let spent = bed.store.spent(key, "2023-11-14").await.unwrap();
     assert_eq!((spent.tokens, spent.cost), (60 * 24, vec![cost("12", "RUB")]));
+}
+
+async fn calls_that_come_together_are_counted_once_each(bed: &Bed) {
+    let key = KeyId::new();
+    let new = |millis| {
+        let mut row = row(TurnId::new(), 0, &bed.tenant, key);
+        row.at = at(millis);
+        row
+    };
+    let mut rows = vec![new(0), new(0), new(DAY)];
+    bed.store.record(rows.clone().into()).await.unwrap();
+    // Of these three were written, and the answer to that was lost.
+    rows.extend([new(0), new(DAY), new(DAY)]);
+    rows.swap(1, 4);
+    bed.store.record(rows.into()).await.unwrap();
+    let sums = bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap();
+    let sums: Vec<_> = sums
+        .into_iter()
+        .map(|sum| (sum.day, sum.turns, sum.input_tokens, sum.total_tokens, sum.cost))
+        .collect();
+    let day = |day: &str| (day.to_owned(), 3, 30, 36, vec![cost("0.3", "RUB")]);
+    assert_eq!(sums, [day("2023-11-15"), day("2023-11-14")]);
 }
 
 async fn sums_hold_whatever_a_provider_says(bed: &Bed) {
@@ -126,7 +149,7 @@ async fn sums_hold_whatever_a_provider_says(bed: &Bed) {
             total_tokens: None,
             cost: None,
         });
-        bed.store.record(vec![row]).await.unwrap();
+        bed.store.record([row].into()).await.unwrap();
     }
     let sums = bed.store.usage(&bed.tenant, UsageRange::default()).await.unwrap();
     assert_eq!((sums[0].turns, sums[0].input_tokens), (4, 3_000_000_000_005));

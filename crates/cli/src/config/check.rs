@@ -202,6 +202,7 @@ fn assistants(values: &Values, built: &[Built], problems: &mut Collector) -> Vec
                 fallback,
                 system: assistant.some_text("system").map(str::to_owned),
                 context_messages: assistant.integer("context_messages"),
+                meters: engine::Meters::default(),
             });
         }
     }

@@ -169,6 +169,10 @@ impl Life {
 
     /// Tells the recorder what the store should know if the process ended now.
     pub(super) fn note_in_flight(&mut self) {
+        if !self.job.recorder.notes_calls() {
+            self.release();
+            return;
+        }
         let mut rows = Vec::with_capacity(self.active.len());
         for (number, active) in (self.ledger.next..).zip(&self.active) {
             let outcome = LedgerRow::INTERRUPTED.to_owned();

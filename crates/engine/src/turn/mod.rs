@@ -203,7 +203,7 @@ impl Life {
             if ending.is_some() || self.active.len() != 1 || !self.job.recorder.has_room(&self.job.running) {
                 break;
             }
-            let next = self.active.first_mut().and_then(|only| only.call.next().now_or_never());
+            let next = self.active.first_mut().and_then(|only| only.call.next_now());
             let Some(step) = next else { break };
             ending = self.take(0, step);
         }
@@ -406,7 +406,7 @@ impl Life {
         if let Some(lease) = &self.job.lease {
             lease.settle(&self.ledger.all);
         }
-        self.job.watch.ended(&turn, &self.ledger.all);
+        self.job.watch.ended(&turn, &self.ledger.all, &self.job.candidates);
         if let Some(message) = &turn.message {
             log_content(turn.id, "assistant", &message.content);
         }

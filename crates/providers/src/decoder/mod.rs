@@ -284,12 +284,18 @@ impl Run {
     }
 
     fn give(&mut self, pieces: impl Iterator<Item = Piece>) {
-        for piece in pieces {
+        let before = self.queue.len();
+        self.queue.extend(pieces.map(Ok));
+        if self.driver.again.is_none() {
+            return;
+        }
+        let given = self.queue.range(before..).filter_map(|piece| piece.as_ref().ok());
+        // A frame has to be read for it: not before what is known at once, as the text that comes with a frame is.
+        let frames = given.clone().filter(|piece| matches!(piece, Piece::Extension(_)));
+        let others = given.filter(|piece| !matches!(piece, Piece::Extension(_)));
+        if others.chain(frames).any(counts) {
             // What was given so cannot be taken back, and the call is as good as answered.
-            if self.driver.again.is_some() && counts(&piece) {
-                self.driver.again = None;
-            }
-            self.queue.push_back(Ok(piece));
+            self.driver.again = None;
         }
     }
 

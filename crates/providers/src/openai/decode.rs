@@ -4,6 +4,7 @@
 //! alone is not: the dialect has its own.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use chat::{Failure, FinishReason, Part, Piece, ProviderError, UpstreamIds, Usage};
 use http::{HeaderMap, StatusCode};
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use upstream::Verdict;
 
 use super::encode::PassedThrough;
+use super::pattern::Pattern;
 use super::wire;
 use crate::decoder::{Decoder, Step};
 use crate::failure::{self, Judge, Words};
@@ -34,6 +36,7 @@ pub(super) struct Answer {
     finished: bool,
     /// Tool calls as far as their pieces have come, by their index.
     calls: Vec<Call>,
+    pattern: Pattern,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +67,7 @@ impl Answer {
             finish_reason: None,
             finished: false,
             calls: Vec::new(),
+            pattern: Pattern::default(),
         }
     }
 
@@ -208,11 +212,21 @@ impl Decoder for Answer {
                 if data.is_empty() {
                     return Ok(if self.finished { Step::Whole } else { Step::Open });
                 }
-                let mut mended = String::new();
-                let (completion, raw) = self.read(data, &mut mended)?;
                 if !self.stream {
                     // A client that reads a completion cannot read chunks.
                     self.passed_through = PassedThrough::No;
+                }
+                if let Some(text) = self.pattern.text(data) {
+                    if self.passes(false) {
+                        pieces.push(Piece::Extension(data.into()));
+                    }
+                    pieces.extend(self.text.piece(text));
+                    return Ok(if self.finished { Step::Whole } else { Step::Open });
+                }
+                let mut mended = String::new();
+                let (completion, raw) = self.read(data, &mut mended)?;
+                if raw.is_some() {
+                    self.pattern.learn(data, &completion);
                 }
                 self.completion(completion, raw, pieces)?;
                 Ok(if self.finished { Step::Whole } else { Step::Open })
@@ -253,7 +267,8 @@ pub(super) fn words(_: &HeaderMap, body: &[u8]) -> Words {
 pub(super) fn classify(_: StatusCode, _: &HeaderMap, body: &[u8]) -> Verdict {
     let body = first_json(body);
     // Nearly all are fine, and long: whatever says that it failed has the word in it.
-    if memmem::find(body, b"error").is_none() {
+    static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
+    if ERROR.find(body).is_none() {
         return Verdict::Fine;
     }
     let mut mended = String::new();

@@ -138,7 +138,13 @@ impl Object {
     fn put(&mut self, name: &str, value: Option<&str>) -> Result<(), serde_json::Error> {
         let Some(value) = value else { return Ok(()) };
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
-        serde_json::to_writer(&mut self.0, name)?;
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            self.0.push(b'"');
+            self.0.extend_from_slice(name.as_bytes());
+            self.0.push(b'"');
+        } else {
+            serde_json::to_writer(&mut self.0, name)?;
+        }
         self.0.push(b':');
         self.0.extend_from_slice(value.as_bytes());
         Ok(())

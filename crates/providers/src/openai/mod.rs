@@ -4,6 +4,7 @@
 
 mod decode;
 mod encode;
+mod pattern;
 mod wire;
 
 use std::sync::Arc;
@@ -71,6 +72,8 @@ fn delta() -> TextMode {
 struct Openai {
     link: Link,
     config: Config,
+    /// Those of each call.
+    headers: HeaderMap,
 }
 
 impl Openai {
@@ -78,12 +81,9 @@ impl Openai {
         let blotter = Blotter::new(&context.secrets, config.api_key.as_ref().map(Credential::secret));
         let judge = Judge::new(blotter, std::mem::take(&mut config.refusal_codes), decode::words);
         let link = Link::new(upstream, context, judge, Some(decode::classify), &["x-request-id"]);
-        Ok(Self { link, config })
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let key = self.config.api_key.iter();
-        key.map(|key| (header::AUTHORIZATION, key.header(Some("Bearer")))).collect()
+        let key = config.api_key.iter();
+        let headers = key.map(|key| (header::AUTHORIZATION, key.header(Some("Bearer")))).collect();
+        Ok(Self { link, config, headers })
     }
 }
 
@@ -126,7 +126,7 @@ impl Provider for Openai {
 
     async fn answer(&self, request: Request) -> Result<PieceStream, ProviderError> {
         let (outgoing, passed_through) = encode::answer(&self.config, &request)?;
-        let outgoing = Outgoing { headers: self.headers(), ..outgoing };
+        let outgoing = Outgoing { headers: self.headers.clone(), ..outgoing };
         let (judge, text_mode, stream) = (self.link.judge().clone(), self.config.text_mode, request.stream);
         let decoder = move |_: &HeaderMap| -> Box<dyn crate::decoder::Decoder> {
             Box::new(decode::Answer::new(judge.clone(), text_mode, stream, passed_through))
@@ -140,7 +140,7 @@ impl Provider for Openai {
         let outgoing = Outgoing {
             method: Method::GET,
             path: "/models".to_owned(),
-            headers: self.headers(),
+            headers: self.headers.clone(),
             body: bytes::Bytes::new(),
             headers_clock: true,
         };

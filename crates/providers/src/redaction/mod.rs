@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chat::{Part, Piece, Progress, Source};
 use indexmap::IndexMap;
+use memchr::{memchr_iter, memmem};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -180,19 +181,27 @@ fn beginning(text: &str, secret: &str) -> usize {
     let (text, secret) = (text.as_bytes(), secret.as_bytes());
     let longest = secret.len().saturating_sub(1).min(text.len());
     let end = text.get(text.len() - longest..).unwrap_or_default();
+    let Some(&first) = secret.first() else { return 0 };
     // The longest first.
-    (0..end.len()).filter_map(|at| end.get(at..)).find(|end| secret.starts_with(end)).map_or(0, <[u8]>::len)
+    let mut ends = memchr_iter(first, end).filter_map(|at| end.get(at..));
+    ends.find(|end| secret.starts_with(end)).map_or(0, <[u8]>::len)
+}
+
+/// Whether a text has the key in it. A search of bytes: for a key of usual length the library's search in text prepares itself longer than
+/// it looks.
+fn holds(text: &str, secret: &str) -> bool {
+    memmem::find(text.as_bytes(), secret.as_bytes()).is_some()
 }
 
 /// Whether a piece has the key in it, or what may be its beginning.
 fn touches(piece: &Piece, secret: &str) -> bool {
     match piece {
-        Piece::Text(text) | Piece::Replace(text) => text.contains(secret) || beginning(text, secret) > 0,
-        Piece::Extension(frame) => frame.contains(&*in_json(secret)),
-        Piece::Model(text) => text.contains(secret),
-        Piece::Sources(sources) => sources.iter().flat_map(words_of).any(|text| text.contains(secret)),
+        Piece::Text(text) | Piece::Replace(text) => holds(text, secret) || beginning(text, secret) > 0,
+        Piece::Extension(frame) => holds(frame, &in_json(secret)),
+        Piece::Model(text) => holds(text, secret),
+        Piece::Sources(sources) => sources.iter().flat_map(words_of).any(|text| holds(text, secret)),
         Piece::ToolCall(Part::ToolCall { id, name, arguments }) => {
-            [id, name, arguments].into_iter().any(|text| text.contains(secret))
+            [id, name, arguments].into_iter().any(|text| holds(text, secret))
         }
         Piece::Progress(_) => true,
         _ => false,
@@ -220,7 +229,7 @@ fn whole(piece: Piece, secret: &str) -> Piece {
 }
 
 fn blot(text: &str, secret: &str) -> Option<String> {
-    text.contains(secret).then(|| text.replace(secret, Blotter::BLOT))
+    holds(text, secret).then(|| text.replace(secret, Blotter::BLOT))
 }
 
 fn words_of(source: &Source) -> impl Iterator<Item = &String> {

@@ -13,6 +13,8 @@
 //! Items are given out as soon as they are complete, and are the same in whatever pieces the bytes come; raw text comes in the
 //! transfer's own pieces, cut between characters.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use memchr::memchr;
@@ -93,8 +95,14 @@ impl Shape {
     pub(crate) fn new(headers: &HeaderMap, bytes_max: usize) -> Self {
         let label =
             headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let essence = label.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        let label = match essence.as_str() {
+        let essence = label.split(';').next().unwrap_or("").trim();
+        // Nearly all write it small: nothing is copied then.
+        let essence = if essence.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(essence.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(essence)
+        };
+        let label = match &*essence {
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"

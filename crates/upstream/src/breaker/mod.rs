@@ -16,8 +16,9 @@ pub(crate) use state::Outcome;
 use state::{Entry, Pass, State};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
+use crate::around::call;
 use crate::attempt::{Answer, Attempt, Queue, after};
 use crate::{Clock, Config, Failure, LastFailure, Observer, Verdict};
 
@@ -31,7 +32,7 @@ where
 {
     let mut ticket = breaker.admit(attempt.journey.deadline).await?;
     ticket.observer.clone_from(&attempt.journey.call.observer);
-    let mut result = next.oneshot(attempt).await;
+    let mut result = call(next, attempt).await;
     match &mut result {
         Ok(answer) if answer.verdict == Verdict::Fine => {
             ticket.head_came();
