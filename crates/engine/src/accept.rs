@@ -588,7 +588,7 @@ fn job(
         thread: AskedThread::new(&plan.asked, own_context, thread, position),
         candidates: plan.candidates,
         question: Question {
-            history,
+            history: Arc::new(history),
             message: plan.message,
             user: plan.user,
             context_messages: ask.context_messages,

@@ -10,9 +10,9 @@ use crate::catalog::Assistant;
 use crate::turn::Job;
 
 /// What every call of the turn is given, beside what depends on the assistant.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Question {
-    pub(crate) history: Vec<(i64, HistoryMessage)>,
+    pub(crate) history: Arc<Vec<(i64, HistoryMessage)>>,
     pub(crate) message: Content,
     pub(crate) user: Option<UserId>,
     pub(crate) context_messages: Option<u32>,
@@ -49,22 +49,22 @@ impl Job {
     /// What this assistant's provider is asked.
     pub(crate) fn request(
         &self,
+        question: Question,
         assistant: &Assistant,
         is_asked: bool,
         observer: Arc<dyn chat::AttemptObserver>,
     ) -> Request {
-        let context_messages = self.question.context_messages.unwrap_or(assistant.context_messages);
+        let context_messages = question.context_messages.unwrap_or(assistant.context_messages);
         let (thread, reached, tell_system) = if is_asked {
             self.thread.for_call()
         } else {
             // Another assistant's thread, if there is one, lacks this conversation's last turns: it answers in a new one.
             (assistant.provider.provider.new_thread().map(|id| Thread { id, fresh: true }), 0, true)
         };
-        let lacking: Vec<_> =
-            self.question.history.iter().filter(|(position, _)| *position > reached).collect();
+        let lacking: Vec<_> = question.history.iter().filter(|(position, _)| *position > reached).collect();
         let skipped = lacking.len().saturating_sub(context_messages as usize);
         let told = lacking.into_iter().skip(skipped).map(|(_, message)| message.clone());
-        let instructions = self.question.instructions.iter().map(|text| HistoryMessage {
+        let instructions = question.instructions.iter().map(|text| HistoryMessage {
             role: Role::System,
             author: Role::System.as_str().to_owned(),
             content: Content::text_only(text),
@@ -75,14 +75,14 @@ impl Job {
             upstream_id: assistant.upstream_id.clone(),
             system: assistant.system.clone().filter(|_| tell_system),
             history: instructions.chain(told).collect(),
-            message: self.question.message.clone(),
-            user: self.question.user.clone(),
+            message: question.message,
+            user: question.user,
             thread,
             context_messages,
-            search_filters: self.question.search_filters.clone(),
-            metadata: self.question.metadata.clone(),
-            stream: self.question.stream,
-            extension: self.question.extension.clone(),
+            search_filters: question.search_filters,
+            metadata: question.metadata,
+            stream: question.stream,
+            extension: question.extension,
             observer,
             deadline: within_total.into_std(),
         }

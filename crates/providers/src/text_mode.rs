@@ -26,6 +26,8 @@ pub(crate) struct Text {
     /// While the mode is open: all pieces put together, and the last of them.
     joined: String,
     last: String,
+    /// Nobody compares anything with what was passed on once it is certain that pieces add up.
+    forgets: bool,
 }
 
 impl Text {
@@ -33,7 +35,13 @@ impl Text {
     const DECISIVE_CHARS: usize = 8;
 
     pub(crate) fn new(mode: TextMode) -> Self {
-        Self { mode, said: String::new(), joined: String::new(), last: String::new() }
+        Self { mode, said: String::new(), joined: String::new(), last: String::new(), forgets: false }
+    }
+
+    /// The same for a protocol that never repeats the whole text at its end: neither [`Self::whole`] nor [`Self::said`] may be asked.
+    /// Where pieces add up, no copy of the reply is kept for as long as it runs.
+    pub(crate) fn of_pieces_alone(mode: TextMode) -> Self {
+        Self { forgets: true, ..Self::new(mode) }
     }
 
     /// What was passed on so far.
@@ -58,7 +66,11 @@ impl Text {
         if text.is_empty() {
             return None;
         }
-        self.said.push_str(text);
+        if self.forgets && self.mode == TextMode::Delta {
+            self.said = String::new();
+        } else {
+            self.said.push_str(text);
+        }
         Some(Piece::Text(text.to_owned()))
     }
 
@@ -127,6 +139,16 @@ mod tests {
             }
         }
         assert_eq!(shown, text.said());
+        let mut alone = Text::of_pieces_alone(mode);
+        let mut same = |pieces: &[&str]| {
+            pieces.iter().fold(String::new(), |before, piece| match alone.piece(piece) {
+                Some(Piece::Text(more)) => before + &more,
+                Some(Piece::Replace(all)) => all,
+                _ => before,
+            })
+        };
+        assert_eq!(same(pieces), shown);
+        assert!(alone.mode != TextMode::Delta || alone.said.capacity() == 0);
         (shown, replaced)
     }
 

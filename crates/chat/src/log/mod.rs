@@ -1,6 +1,6 @@
 //! The event log of a turn: one compact form for the running turn, for the store and for every reader.
 //!
-//! A delta costs sixteen bytes beside its text; the text stands once, in one buffer. Every event has a number: 1, 2, 3 …; after
+//! A delta costs four bytes beside its text; the text stands once, in one buffer. Every event has a number: 1, 2, 3 …; after
 //! a crash the numbers go on above all that can have been given out before it.
 
 use std::collections::VecDeque;
@@ -10,16 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Content, EventRef, Frame, Part, Progress, Source, Turn};
 
+/// How much more room a log's text is given at least, in bytes.
+const TEXT_BYTES_MORE: usize = 256;
+
 /// A stored log that cannot be read: the store was damaged or written by a newer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the event log of the turn cannot be read")]
 pub struct LogError;
 
-/// One event, as small as it gets.
+/// What an event is that is no delta: nearly all are.
 #[derive(Debug, Clone)]
 enum Mark {
-    Delta { start: u32, end: u32 },
-    Replaced { start: u32, end: u32 },
+    Replaced,
     Started(Arc<Turn>),
     Progress(Box<Progress>),
     Sources(Arc<Vec<Source>>),
@@ -69,13 +71,18 @@ pub struct LogSlice {
 #[derive(Debug, Clone, Default)]
 pub struct EventLog {
     text: String,
-    marks: Vec<Mark>,
+    /// Where each event's text ends. It begins where the one's before ends; an event without text has none in between.
+    ends: Vec<u32>,
+    /// The events that are no deltas, with their index, in order.
+    marks: Vec<(usize, Mark)>,
     /// Where the text that still holds begins: after the last replacement's start.
     current: u32,
     /// From this index on the numbers are higher: (index, number of the event at the index).
     jump: Option<(usize, u64)>,
     sources: Option<Arc<Vec<Source>>>,
     frames: VecDeque<Frame>,
+    /// The call that gave the last frame.
+    frame_call: Option<u32>,
     /// How many frames were forgotten; those in `frames` came after them.
     frames_forgotten: usize,
 }
@@ -87,38 +94,40 @@ impl EventLog {
     /// A log that begins with the accepted turn.
     #[must_use]
     pub fn started(turn: Arc<Turn>) -> Self {
-        Self { marks: vec![Mark::Started(turn)], ..Self::default() }
+        let mut log = Self::default();
+        log.mark(Mark::Started(turn));
+        log
     }
 
     /// The number of the last event; 0 when there is none.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.marks.len().checked_sub(1).map_or(0, |index| self.seq_at(index))
+        self.ends.len().checked_sub(1).map_or(0, |index| self.seq_at(index))
     }
 
     /// How many events there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.marks.len()
+        self.ends.len()
     }
 
     /// Whether there is no event.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+        self.ends.is_empty()
     }
 
     /// Whether the end is in it.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        matches!(self.marks.last(), Some(Mark::Ended(_)))
+        self.ended().is_some()
     }
 
     /// The turn as it ended.
     #[must_use]
     pub fn ended(&self) -> Option<&Arc<Turn>> {
         match self.marks.last() {
-            Some(Mark::Ended(turn)) => Some(turn),
+            Some((at, Mark::Ended(turn))) if at.saturating_add(1) == self.ends.len() => Some(turn),
             _ => None,
         }
     }
@@ -144,27 +153,31 @@ impl EventLog {
     /// Whether a citation stands in the text that holds.
     #[must_use]
     pub fn has_citation(&self) -> bool {
-        self.holding().any(|mark| matches!(mark, Mark::Citation(_)))
+        self.holding().any(|(_, mark)| matches!(mark, Mark::Citation(_)))
     }
 
     /// Whether a tool call stands in what holds.
     #[must_use]
     pub fn has_tool_call(&self) -> bool {
-        self.holding().any(|mark| matches!(mark, Mark::ToolCall(_)))
+        self.holding().any(|(_, mark)| matches!(mark, Mark::ToolCall(_)))
     }
 
     /// Appends text. Nothing is appended for no text.
     pub fn delta(&mut self, text: &str) {
-        if let Some((start, end)) = self.append(text).filter(|(start, end)| start < end) {
-            self.marks.push(Mark::Delta { start, end });
+        if !text.is_empty()
+            && let Some(end) = self.append(text)
+        {
+            self.ends.push(end);
         }
     }
 
     /// Puts `text` in place of all text, citations and tool calls so far.
     pub fn replace(&mut self, text: &str) {
-        if let Some((start, end)) = self.append(text) {
+        let start = self.end_of_text();
+        if let Some(end) = self.append(text) {
             self.current = start;
-            self.marks.push(Mark::Replaced { start, end });
+            self.marks.push((self.ends.len(), Mark::Replaced));
+            self.ends.push(end);
         }
     }
 
@@ -191,7 +204,7 @@ impl EventLog {
 
     /// Appends a step.
     pub fn progress(&mut self, progress: Progress) {
-        self.marks.push(Mark::Progress(Box::new(progress)));
+        self.mark(Mark::Progress(Box::new(progress)));
     }
 
     /// Appends the list of sources, unless it is the one that holds already.
@@ -199,22 +212,23 @@ impl EventLog {
         if self.sources() != sources.as_slice() {
             let sources = Arc::new(sources);
             self.sources = Some(Arc::clone(&sources));
-            self.marks.push(Mark::Sources(sources));
+            self.mark(Mark::Sources(sources));
         }
     }
 
     /// Appends a citation.
     pub fn cite(&mut self, source_ids: Vec<String>) {
-        self.marks.push(Mark::Citation(Arc::new(source_ids)));
+        self.mark(Mark::Citation(Arc::new(source_ids)));
     }
 
     /// Keeps a tool call at this place. It is no event of the native stream: readers of that see its number skipped.
     pub fn tool_call(&mut self, call: Part) {
-        self.marks.push(Mark::ToolCall(Box::new(call)));
+        self.mark(Mark::ToolCall(Box::new(call)));
     }
 
     /// Keeps a frame. It is no event: it has no number, is not stored, and native readers never see it.
     pub fn frame(&mut self, frame: Frame) {
+        self.frame_call = Some(frame.call);
         self.frames.push_back(frame);
     }
 
@@ -235,49 +249,56 @@ impl EventLog {
         self.frames.iter().skip(count.saturating_sub(self.frames_forgotten))
     }
 
-    /// The last frame.
+    /// The call that gave the last frame, forgotten or not.
     #[must_use]
-    pub fn last_frame(&self) -> Option<&Frame> {
-        self.frames.back()
+    pub fn frame_call(&self) -> Option<u32> {
+        self.frame_call
     }
 
-    /// Forgets the first so many frames, but never the last one.
+    /// Forgets the first so many frames.
     pub fn forget_frames(&mut self, count: usize) {
-        while self.frames_forgotten < count && self.frames.len() > 1 {
-            self.frames.pop_front();
+        while self.frames_forgotten < count && self.frames.pop_front().is_some() {
             self.frames_forgotten = self.frames_forgotten.saturating_add(1);
+        }
+        if self.frames.is_empty() {
+            // For most of a stream's time none is there.
+            self.frames = VecDeque::new();
         }
     }
 
     /// Appends the end. Nothing may be appended after it.
     pub fn end(&mut self, turn: Arc<Turn>) {
-        self.marks.push(Mark::Ended(turn));
+        self.mark(Mark::Ended(turn));
     }
 
     /// Lets the numbers go on above `reserved`: what the crashed process can have given out.
     pub fn jump_above(&mut self, reserved: u64) {
-        self.jump = Some((self.marks.len(), reserved.max(self.last_seq()).saturating_add(1)));
+        self.jump = Some((self.ends.len(), reserved.max(self.last_seq()).saturating_add(1)));
     }
 
     /// The reply as it stands: text, citations and tool calls since the last replacement.
     #[must_use]
     pub fn content(&self) -> Content {
         let mut parts: Vec<Part> = Vec::new();
-        for mark in self.holding() {
-            match mark {
-                Mark::Delta { start, end } | Mark::Replaced { start, end } => {
-                    let piece = self.slice(*start, *end);
-                    match parts.last_mut() {
-                        Some(Part::Text { text }) => text.push_str(piece),
-                        _ if piece.is_empty() => {}
-                        _ => parts.push(Part::Text { text: piece.to_owned() }),
-                    }
+        let mut begin = self.current;
+        // All text between two of those that stand in its middle is one part.
+        let mut text_to = |end: u32, parts: &mut Vec<Part>| {
+            let text = self.slice(begin, end);
+            begin = end;
+            parts.extend((!text.is_empty()).then(|| Part::Text { text: text.to_owned() }));
+        };
+        for (index, mark) in self.holding() {
+            let part = match mark {
+                Mark::Citation(ids) => Part::Citation { source_ids: ids.as_ref().clone() },
+                Mark::ToolCall(call) => call.as_ref().clone(),
+                Mark::Replaced | Mark::Started(_) | Mark::Progress(_) | Mark::Sources(_) | Mark::Ended(_) => {
+                    continue;
                 }
-                Mark::Citation(ids) => parts.push(Part::Citation { source_ids: ids.as_ref().clone() }),
-                Mark::ToolCall(call) => parts.push(call.as_ref().clone()),
-                Mark::Started(_) | Mark::Progress(_) | Mark::Sources(_) | Mark::Ended(_) => {}
-            }
+            };
+            text_to(self.text_ends_at(*index), &mut parts);
+            parts.push(part);
         }
+        text_to(self.end_of_text(), &mut parts);
         Content { parts }
     }
 
@@ -285,12 +306,13 @@ impl EventLog {
     #[must_use]
     pub fn next_after(&self, after: u64) -> Option<(u64, EventRef<'_>)> {
         let mut index = self.index_above(after);
-        loop {
-            match self.marks.get(index)? {
-                Mark::ToolCall(_) => index = index.saturating_add(1),
-                mark => return Some((self.seq_at(index), self.event(mark))),
+        while index < self.ends.len() {
+            match self.mark_at(index) {
+                Some(Mark::ToolCall(_)) => index = index.saturating_add(1),
+                mark => return Some((self.seq_at(index), self.event(index, mark))),
             }
         }
+        None
     }
 
     /// What a store needs to have the events numbered above `after`, and nothing else, once more.
@@ -306,8 +328,8 @@ impl EventLog {
         let first = self.index_above(after);
         let mut last = after;
         let mut slice = LogSlice::default();
-        let mut stored = Vec::with_capacity(self.marks.len().saturating_sub(first));
-        for (index, mark) in self.marks.iter().enumerate().skip(first) {
+        let mut stored = Vec::with_capacity(self.ends.len().saturating_sub(first));
+        for index in first..self.ends.len() {
             if slice.text.len() >= text_bytes.max(1) {
                 break;
             }
@@ -315,15 +337,16 @@ impl EventLog {
             if let Some((_, seq)) = self.jump.filter(|(at, _)| *at == index) {
                 stored.push(Stored::Mark(StoredMark::Jump(seq)));
             }
+            let text = self.text_of(index);
+            slice.text.push_str(text);
+            // No event has more text than a `u32` counts.
+            let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            let Some(mark) = self.mark_at(index) else {
+                stored.push(Stored::Delta(length));
+                continue;
+            };
             stored.push(match mark {
-                Mark::Delta { start, end } => {
-                    slice.text.push_str(self.slice(*start, *end));
-                    Stored::Delta(end - start)
-                }
-                Mark::Replaced { start, end } => {
-                    slice.text.push_str(self.slice(*start, *end));
-                    Stored::Mark(StoredMark::Replaced(end - start))
-                }
+                Mark::Replaced => Stored::Mark(StoredMark::Replaced(length)),
                 Mark::Started(_) => Stored::Mark(StoredMark::Started),
                 Mark::Progress(progress) => Stored::Mark(StoredMark::Progress(progress.as_ref().clone())),
                 Mark::Sources(sources) => Stored::Mark(StoredMark::Sources(sources.as_ref().clone())),
@@ -350,7 +373,7 @@ impl EventLog {
     /// Whether any text was put in another's place: then the log holds more than the reply's text.
     #[must_use]
     pub fn has_replacement(&self) -> bool {
-        self.marks.iter().any(|mark| matches!(mark, Mark::Replaced { .. }))
+        self.marks.iter().any(|(_, mark)| matches!(mark, Mark::Replaced))
     }
 
     /// Reads a log back from its slices in order. `started` and `ended` are the turn as it was accepted and as it ended.
@@ -420,32 +443,68 @@ impl EventLog {
                 Stored::Mark(StoredMark::Sources(sources)) => {
                     let sources = Arc::new(sources);
                     self.sources = Some(Arc::clone(&sources));
-                    self.marks.push(Mark::Sources(sources));
+                    self.mark(Mark::Sources(sources));
                 }
                 Stored::Mark(StoredMark::Citation(ids)) => self.cite(ids),
                 Stored::Mark(StoredMark::ToolCall(call)) => self.tool_call(call),
-                Stored::Mark(StoredMark::Jump(seq)) => self.jump = Some((self.marks.len(), seq)),
-                Stored::Mark(StoredMark::Started) => self.marks.push(Mark::Started(Arc::clone(started))),
+                Stored::Mark(StoredMark::Jump(seq)) => self.jump = Some((self.ends.len(), seq)),
+                Stored::Mark(StoredMark::Started) => self.mark(Mark::Started(Arc::clone(started))),
                 Stored::Mark(StoredMark::Ended) => self.end(Arc::clone(ended.ok_or(LogError)?)),
             }
         }
         Ok(())
     }
 
-    fn append(&mut self, text: &str) -> Option<(u32, u32)> {
-        let start = u32::try_from(self.text.len()).ok()?;
+    /// Appends an event without text.
+    fn mark(&mut self, mark: Mark) {
+        self.marks.push((self.ends.len(), mark));
+        self.ends.push(self.end_of_text());
+    }
+
+    /// Appends text, and gives where it ends. None where it would be too long.
+    fn append(&mut self, text: &str) -> Option<u32> {
         let end = u32::try_from(self.text.len().checked_add(text.len())?).ok()?;
+        if self.text.capacity() - self.text.len() < text.len() {
+            // By an eighth, not twice: thousands of replies grow at the same time, and half of the room would be empty.
+            self.text.reserve_exact(text.len().max(self.text.len() / 8).max(TEXT_BYTES_MORE));
+        }
         self.text.push_str(text);
-        Some((start, end))
+        Some(end)
     }
 
     fn slice(&self, start: u32, end: u32) -> &str {
         self.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    /// The marks since the last replacement, it included.
-    fn holding(&self) -> impl Iterator<Item = &Mark> {
-        let first = self.marks.iter().rposition(|mark| matches!(mark, Mark::Replaced { .. })).unwrap_or(0);
+    /// Where all text ends.
+    fn end_of_text(&self) -> u32 {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    /// Where the text ends that there is with this event.
+    fn text_ends_at(&self, index: usize) -> u32 {
+        self.ends.get(index).copied().unwrap_or_default()
+    }
+
+    /// An event's text.
+    fn text_of(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.text_ends_at(before));
+        self.slice(start, self.text_ends_at(index))
+    }
+
+    /// What an event is; none: a delta.
+    fn mark_at(&self, index: usize) -> Option<&Mark> {
+        // Readers are mostly at the end, behind all of these.
+        if self.marks.last().is_none_or(|(last, _)| *last < index) {
+            return None;
+        }
+        let place = self.marks.binary_search_by_key(&index, |(at, _)| *at).ok()?;
+        self.marks.get(place).map(|(_, mark)| mark)
+    }
+
+    /// The events that are no deltas since the last replacement, it included, with their index.
+    fn holding(&self) -> impl Iterator<Item = &(usize, Mark)> {
+        let first = self.marks.iter().rposition(|(_, mark)| matches!(mark, Mark::Replaced)).unwrap_or(0);
         self.marks.iter().skip(first)
     }
 
@@ -468,17 +527,17 @@ impl EventLog {
         }
     }
 
-    fn event<'a>(&'a self, mark: &'a Mark) -> EventRef<'a> {
+    fn event<'a>(&'a self, index: usize, mark: Option<&'a Mark>) -> EventRef<'a> {
         match mark {
-            Mark::Delta { start, end } => EventRef::Delta(self.slice(*start, *end)),
-            Mark::Replaced { start, end } => EventRef::Replaced(self.slice(*start, *end)),
-            Mark::Started(turn) => EventRef::Started(turn),
-            Mark::Progress(progress) => EventRef::Progress(progress),
-            Mark::Sources(sources) => EventRef::Sources(sources),
-            Mark::Citation(ids) => EventRef::Citation(ids),
-            Mark::Ended(turn) => EventRef::Ended(turn),
+            None => EventRef::Delta(self.text_of(index)),
+            Some(Mark::Replaced) => EventRef::Replaced(self.text_of(index)),
+            Some(Mark::Started(turn)) => EventRef::Started(turn),
+            Some(Mark::Progress(progress)) => EventRef::Progress(progress),
+            Some(Mark::Sources(sources)) => EventRef::Sources(sources),
+            Some(Mark::Citation(ids)) => EventRef::Citation(ids),
+            Some(Mark::Ended(turn)) => EventRef::Ended(turn),
             // Callers skip tool calls; an empty delta changes nothing for a reader.
-            Mark::ToolCall(_) => EventRef::Delta(""),
+            Some(Mark::ToolCall(_)) => EventRef::Delta(""),
         }
     }
 }

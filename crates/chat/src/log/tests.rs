@@ -78,7 +78,7 @@ fn stored_at_every_place_it_reads_back_the_same() {
     for cut in 0..=log.last_seq() {
         let tail = log.slice_after(cut);
         let mut head = log.clone();
-        head.marks.truncate(cut as usize);
+        head.ends.truncate(cut as usize);
         let head = head.slice_after(0);
         let parts = [(head.text.as_str(), head.marks.as_str()), (tail.text.as_str(), tail.marks.as_str())];
         let back = EventLog::restore(parts, &started, Some(&end)).unwrap();
@@ -181,7 +181,7 @@ fn a_log_that_is_fed_by_slices_is_the_same() {
 }
 
 #[test]
-fn frames_are_forgotten_but_for_the_last() {
+fn frames_are_forgotten_but_for_who_gave_the_last() {
     let mut log = EventLog::default();
     let frame = |number: u32| Frame { call: number, json: "{}".into() };
     let calls =
@@ -190,8 +190,10 @@ fn frames_are_forgotten_but_for_the_last() {
     assert_eq!(calls(&log, 1), [1, 2]);
     log.forget_frames(2);
     assert_eq!((log.frame_count(), log.frames_forgotten(), calls(&log, 2)), (3, 2, vec![2]));
-    log.forget_frames(3);
-    assert_eq!(log.last_frame().map(|frame| frame.call), Some(2));
+    log.forget_frames(4);
+    assert_eq!((log.frame_count(), log.frames_forgotten(), calls(&log, 0)), (3, 3, vec![]));
+    assert_eq!(log.frame_call(), Some(2));
     log.frame(frame(3));
-    assert_eq!((calls(&log, 3), calls(&log, 0)), (vec![3], vec![2, 3]));
+    assert_eq!((calls(&log, 3), calls(&log, 0)), (vec![3], vec![3]));
+    assert_eq!(log.frame_call(), Some(3));
 }

@@ -178,15 +178,18 @@ impl Life {
             self.job.running.write(|log| log.progress(step));
         }
         let hedge_after = assistant.provider.clocks.hedge_after;
+        let more = self.next_candidate < self.job.candidates.len();
+        // What is passed through cannot be spliced: one call at a time.
+        let spliced = self.job.question.extension.is_none();
+        let question = &mut self.job.question;
+        // Nobody is asked after the last: what was said is that call's alone, and gone once it has an answer.
+        let question = if more { question.clone() } else { std::mem::take(question) };
         let call = Call::new(Arc::clone(&assistant), is_asked, &self.job.watch, |observer| {
-            self.job.request(&assistant, is_asked, observer)
+            self.job.request(question, &assistant, is_asked, observer)
         });
         let log_is_empty = self.job.running.read(|log| log.current_text().is_empty());
         let (number, writing, at) = (self.told, Writing::new(is_asked), call.at);
         self.active.push(Active { number, call, writing, note: None });
-        let more = self.next_candidate < self.job.candidates.len();
-        // What is passed through cannot be spliced: one call at a time.
-        let spliced = self.job.question.extension.is_none();
         self.ledger.made.push((assistant, at));
         self.hedge = hedge_after
             .filter(|_| spliced && more && log_is_empty && self.active.len() == 1)
@@ -301,7 +304,7 @@ impl Life {
         }
         let (active, running) = (self.active.get(index)?, &self.job.running);
         running.write(|log| {
-            if log.last_frame().is_none_or(|last| last.call != active.number) {
+            if log.frame_call() != Some(active.number) {
                 running.written_by(&active.call.assistant, None, (log.last_seq(), log.frame_count()));
             }
             log.frame(Frame { call: active.number, json });

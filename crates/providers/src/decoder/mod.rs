@@ -128,7 +128,7 @@ struct Run {
     seen: Seen,
     redaction: Redaction,
     queue: VecDeque<Result<Piece, ProviderError>>,
-    /// Empty: what an item becomes, kept so that not every item makes room for it.
+    /// Empty: what an item becomes, kept so that not every item makes room for it, as long as they come without a pause.
     pieces: Vec<Piece>,
     step: Step,
     /// The answer came to nothing: whether the call is made again is being found out.
@@ -165,7 +165,10 @@ impl Stream for Run {
                     this.end(Ok(()));
                     continue;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    this.rest();
+                    return Poll::Pending;
+                }
             };
             match next {
                 Some(Ok(bytes)) => {
@@ -191,6 +194,15 @@ struct Lost {
 }
 
 impl Run {
+    /// Gives back the room that is not needed before more comes: for most of a stream's time nothing does, and it is half of what is
+    /// held here.
+    fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.pieces = Vec::new();
+    }
+
     /// The answer came to nothing: the call is made again, or that is the end.
     fn lose(&mut self, error: ProviderError) {
         self.driver.health.failed(&error);

@@ -59,7 +59,7 @@ impl Answer {
     ) -> Self {
         Self {
             judge,
-            text: Text::new(text_mode),
+            text: Text::of_pieces_alone(text_mode),
             stream,
             passed_through,
             model: None,

@@ -226,7 +226,8 @@ impl Shape {
     /// Frames from here on; `certain`: the body itself says so.
     fn frames(&mut self, certain: bool) -> State {
         let mut reader = sse::Reader::new(sse::Limits { frame_bytes_max: self.bytes_max });
-        let body = self.pending.split();
+        // Taken whole: what was split off would be held by the empty rest for as long as the stream runs.
+        let body = std::mem::take(&mut self.pending);
         let unframed = (!certain).then(|| body.clone());
         reader.push(&body.freeze());
         if self.finished {
