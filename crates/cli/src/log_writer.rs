@@ -1,8 +1,9 @@
 //! The way to standard error. A thread of its own writes, so that no request ever waits for whoever reads the log: when that one
 //! stops reading and too much waits, lines are dropped and counted.
 //!
-//! A line that finds nobody at work wakes the thread, which waits a moment before it writes, so that the lines which come in that
-//! moment go with it: under load the log costs a copy for each line, and not a write and two changes of threads.
+//! A line that finds the thread asleep wakes it. It waits a moment before it writes, so that the lines which come in that moment go
+//! with it, and looks once more after a further moment before it sleeps: where lines come often, each costs a copy, and neither a
+//! write nor a change of threads.
 
 use std::io::{self, Write as _};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 const LINES_MAX: usize = 8192;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long lines wait for others to go with.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
+/// How much room for lines is kept, in bytes: what some hundred requests say in that time.
+const KEPT_BYTES: usize = 128 * 1024;
 /// How long the lines that wait may take when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Counts the lines that nobody took in time.
@@ -36,6 +39,8 @@ struct Waiting {
     lines: usize,
     /// The thread has taken lines and is not back yet.
     writing: bool,
+    /// The thread comes by itself: nobody need wake it.
+    awake: bool,
     /// Somebody wants all of it written now.
     hurry: bool,
 }
@@ -51,12 +56,12 @@ impl Queue {
         if waiting.lines >= LINES_MAX || waiting.bytes.len().saturating_add(line.len()) > BYTES_MAX {
             return false;
         }
-        let first = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
         waiting.lines += 1;
-        let asleep = first && !waiting.writing;
+        // Only the first of those who find it asleep.
+        let was_awake = std::mem::replace(&mut waiting.awake, true);
         drop(waiting);
-        if asleep {
+        if !was_awake {
             self.came.notify_one();
         }
         true
@@ -72,15 +77,13 @@ impl Queue {
                 if waiting.bytes.is_empty() {
                     self.written.notify_all();
                 }
-                while waiting.bytes.is_empty() {
-                    waiting = self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = self.gather(waiting);
+                if waiting.bytes.is_empty() {
+                    waiting.awake = false;
+                    let came = self.came.wait_while(waiting, |waiting| waiting.bytes.is_empty());
+                    waiting = self.gather(came.unwrap_or_else(PoisonError::into_inner));
                 }
-                // From here on lines need not wake anybody.
                 waiting.writing = true;
-                if !waiting.hurry {
-                    let gathered = self.came.wait_timeout_while(waiting, GATHER, |waiting| !waiting.hurry);
-                    waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
-                }
                 std::mem::swap(&mut waiting.bytes, &mut lines);
                 waiting.lines = 0;
             }
@@ -88,8 +91,14 @@ impl Queue {
             drop(io::stderr().write_all(&lines));
             lines.clear();
             // What a burst needed is not kept for ever.
-            lines.shrink_to(64 * 1024);
+            lines.shrink_to(KEPT_BYTES);
         }
+    }
+
+    /// Waits for the lines that come in a moment, unless somebody waits for those that are there.
+    fn gather<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        let gathered = self.came.wait_timeout_while(waiting, GATHER, |waiting| !waiting.hurry);
+        gathered.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

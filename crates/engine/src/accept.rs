@@ -18,7 +18,7 @@ use crate::Refused;
 use crate::ask::{Ask, Prompt};
 use crate::catalog::{Assistant, Catalog};
 use crate::engine::{Inner, OnDisconnect, draining};
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::observe::{TurnWatch, log_content};
 use crate::question::{Question, told};
 use crate::record::Recorder;
@@ -85,7 +85,8 @@ pub(crate) async fn run(
     let admitted = match Box::pin(admit(&inner, &caller, &mut ask, &plan, reservation, id)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err((first, stored))) => {
-            let _ = answer.send(repeat(&inner, &caller, first, stored).await);
+            // Rare, and large: its place is not in every turn.
+            let _ = answer.send(Box::pin(repeat(&inner, &caller, first, stored)).await);
             return None;
         }
         Err(refused) => {
@@ -98,8 +99,21 @@ pub(crate) async fn run(
     log_content(id, "user", &plan.message);
     let span = watch.span.clone();
     let guard = Guard { inner: Arc::clone(&inner), running: Arc::clone(&admitted.running), key: caller.key };
-    let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
-    let job = guard.around(begun).await??;
+    let job = if admitted.accepted.as_ref().is_some_and(|accepted| accepted.waits_for.is_some()) {
+        let begun = Box::pin(begin(inner, caller, ask, plan, admitted, watch)).instrument(span.clone());
+        guard.around(begun).await??
+    } else {
+        // Nothing to wait for: no future, which would be made of copies of all this.
+        let begun = || {
+            let (bytes_max, recorder) = recorder(&inner, &admitted);
+            job(caller, ask, plan, admitted, recorder, bytes_max, watch)
+        };
+        let Some(job) = guard::caught(|| span.in_scope(begun)) else {
+            guard.end().await;
+            return None;
+        };
+        job
+    };
     // The request's span is around the turn's own, as it is here: the task's.
     Some(guard.around_all(job.run().instrument(span)).boxed())
 }
@@ -113,8 +127,7 @@ async fn begin(
     admitted: Admitted,
     watch: TurnWatch,
 ) -> Option<Job> {
-    let reply_bytes_max = inner.settings.load().reply_bytes_max;
-    let recorder = Recorder::new(Arc::clone(&inner), &admitted.running, admitted.unstored_key.clone());
+    let (reply_bytes_max, recorder) = recorder(&inner, &admitted);
     let (admitted, recorder) = match Box::pin(wait(&inner, &ask, &plan, admitted, recorder)).await {
         Ok(begun) => begun,
         Err(ended) => {
@@ -123,6 +136,12 @@ async fn begin(
         }
     };
     Some(job(caller, ask, plan, admitted, recorder, reply_bytes_max, watch))
+}
+
+/// How long a reply may be, in bytes, and who writes down what becomes of the turn.
+fn recorder(inner: &Arc<Inner>, admitted: &Admitted) -> (usize, Recorder) {
+    let recorder = Recorder::new(Arc::clone(inner), &admitted.running, admitted.unstored_key.clone());
+    (inner.settings.load().reply_bytes_max, recorder)
 }
 
 /// A reader of a turn that runs or has run here.

@@ -10,6 +10,11 @@ use crate::engine::Inner;
 use crate::running::Running;
 use crate::settle;
 
+/// What comes of code that waits for nothing; none where it panicked: then the turn is to be ended ([`Guard::end`]).
+pub(crate) fn caught<T>(part: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(part)).ok()
+}
+
 /// Sees to it that a turn ends whose code panics.
 pub(crate) struct Guard {
     pub(crate) inner: Arc<Inner>,
@@ -38,7 +43,8 @@ impl Guard {
         })
     }
 
-    async fn end(&self) {
+    /// Ends the turn, whose code has panicked.
+    pub(crate) async fn end(&self) {
         let Self { inner, running, key } = self;
         let row = settle::first_row(&running.snapshot(), running, *key);
         Box::pin(settle::abandoned(inner, &running.tenant, running, vec![row])).await;

@@ -76,7 +76,9 @@ pub(crate) fn word_in_place(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = field?.get();
     if raw.starts_with('"') {
         let text = text(field)?;
-        let text = if text.contains(char::is_control) {
+        // Nearly all words are plain: all bytes are compared at once, without a way out in between.
+        let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
+        let text = if !is_plain && text.contains(char::is_control) {
             Cow::Owned(text.chars().filter(|c| !c.is_control()).collect())
         } else {
             text

@@ -68,8 +68,12 @@ fn passed_through(
     extension: &str,
 ) -> Result<(Bytes, PassedThrough), ProviderError> {
     let unusable = |_| ProviderError::from(Failure::Unsupported).saying("the request is no JSON object");
-    let given: Fields<'_> = serde_json::from_str(extension).map_err(unusable)?;
-    let field = |wanted: &str| given.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+    // The client's body, which was read before: where its fields stand is all that is left to know.
+    let given = match chat::fields(extension) {
+        Some(fields) => fields.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect(),
+        None => serde_json::from_str::<Fields<'_>>(extension).map_err(unusable)?.0,
+    };
+    let field = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
     let model = serde_json::to_string(&request.upstream_id).map_err(unusable)?;
     let messages = match field("messages") {
         Some(messages) => with_system(request.system.as_deref(), messages).map_err(unusable)?,
@@ -84,12 +88,12 @@ fn passed_through(
     own.push(("stream", request.stream.then_some("true")));
     own.push(("stream_options", options.as_deref()));
     let mut body = Object(Vec::with_capacity(extension.len() + 256));
-    for (name, value) in &given.0 {
+    for (name, value) in &given {
         match own.iter().position(|(own, _)| own == name) {
             Some(place) => body.put(name, own.remove(place).1).map_err(unusable)?,
             // Named twice: once is enough.
             None if OWN.contains(&name.as_ref()) => {}
-            None => body.put(name, Some(value.get())).map_err(unusable)?,
+            None => body.put(name, Some(value)).map_err(unusable)?,
         }
     }
     for (name, value) in own {
@@ -102,7 +106,7 @@ fn passed_through(
 const OWN: &[&str] = &["model", "messages", "stream", "stream_options"];
 
 /// An object's fields where they stand, in order.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
@@ -116,8 +120,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Vec::with_capacity(8);
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    fields.push((name, value));
+                while let Some((Name(name), value)) = map.next_entry::<_, &'de RawValue>()? {
+                    fields.push((name, value.get()));
                 }
                 Ok(Fields(fields))
             }
@@ -162,25 +166,22 @@ impl Object {
 /// What is said about streaming, and what becomes of the frame that comes of it.
 fn stream_options(
     config: &Config,
-    given: Option<&RawValue>,
+    given: Option<&str>,
 ) -> Result<(Option<String>, PassedThrough), serde_json::Error> {
-    let options = given.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let options = given.and_then(|options| serde_json::from_str(options).ok());
     let mut options: IndexMap<String, Box<RawValue>> = options.unwrap_or_default();
     let asked = options.get("include_usage").is_some_and(|asked| asked.get() == "true");
     if !asked && config.stream_usage {
         options.insert("include_usage".to_owned(), to_raw_value(&true)?);
     }
     let passed_through = if asked { PassedThrough::All } else { PassedThrough::WithoutUsage };
-    let said = if options.is_empty() {
-        given.map(|raw| raw.get().to_owned())
-    } else {
-        Some(serde_json::to_string(&options)?)
-    };
+    let said =
+        if options.is_empty() { given.map(str::to_owned) } else { Some(serde_json::to_string(&options)?) };
     Ok((said, passed_through))
 }
 
 /// The client's messages with the operator's instructions before them, unless they are there already.
-fn with_system<'a>(system: Option<&str>, messages: &'a RawValue) -> Result<Cow<'a, str>, serde_json::Error> {
+fn with_system<'a>(system: Option<&str>, messages: &'a str) -> Result<Cow<'a, str>, serde_json::Error> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Seen<'a> {
@@ -189,10 +190,10 @@ fn with_system<'a>(system: Option<&str>, messages: &'a RawValue) -> Result<Cow<'
         content: Option<&'a RawValue>,
     }
     let Some(system) = system.filter(|system| !system.trim().is_empty()) else {
-        return Ok(Cow::Borrowed(messages.get()));
+        return Ok(Cow::Borrowed(messages));
     };
     let mut list: Vec<Cow<'_, RawValue>> = {
-        let list: Vec<&RawValue> = serde_json::from_str(messages.get())?;
+        let list: Vec<&RawValue> = serde_json::from_str(messages)?;
         list.into_iter().map(Cow::Borrowed).collect()
     };
     let told = list.iter().any(|message| {
@@ -201,7 +202,7 @@ fn with_system<'a>(system: Option<&str>, messages: &'a RawValue) -> Result<Cow<'
             && crate::lenient::text(seen.content).is_some_and(|content| content.contains(system))
     });
     if told {
-        return Ok(Cow::Borrowed(messages.get()));
+        return Ok(Cow::Borrowed(messages));
     }
     let message = wire::Message { role: "system", content: wire::Content::Text(system.to_owned()) };
     list.insert(0, Cow::Owned(to_raw_value(&message)?));

@@ -10,7 +10,6 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::openai::shape;
-use crate::scan;
 
 /// Rewrites the frames of one turn.
 #[derive(Debug)]
@@ -31,20 +30,47 @@ impl Frames {
     /// Appends the frame as the client gets it, on one line; nothing when it is no object.
     pub(super) fn write(&self, frame: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        out.push(b'{');
-        let mut rewriting = Rewriting { begin: out.len(), own: &self.own, said: [false; 2], out };
-        let written = match scan::fields(frame) {
-            Some(fields) => {
-                fields.into_iter().for_each(|(name, value)| rewriting.field(name, value));
-                true
+        let written = match chat::fields(frame) {
+            Some(fields) => self.copy(frame, &fields, out).is_some(),
+            None => {
+                out.push(b'{');
+                let mut rewriting = Rewriting { begin: out.len(), own: &self.own, said: [false; 2], out };
+                let read = rewriting.deserialize(&mut serde_json::Deserializer::from_str(frame));
+                rewriting.end();
+                read.is_ok()
             }
-            None => rewriting.deserialize(&mut serde_json::Deserializer::from_str(frame)).is_ok(),
         };
-        rewriting.end();
         if !written {
             out.truncate(before);
         }
         written
+    }
+
+    /// Copies a frame with these fields: all that stands between our own together, as it came.
+    fn copy(&self, frame: &str, fields: &[(&str, &str)], out: &mut Vec<u8>) -> Option<()> {
+        let frame = frame.trim();
+        let (mut said, mut copied) = ([false; 2], 0);
+        for (name, value) in fields {
+            let own = self.own.iter().zip(&mut said).find(|((own, _), _)| own == name);
+            let Some(((_, ours), said)) = own else { continue };
+            *said = true;
+            // The value stands in the frame: it was not copied.
+            let begin = value.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
+            put_on_one_line(out, frame.get(copied..begin)?);
+            out.extend_from_slice(ours.as_bytes());
+            copied = begin + value.len();
+        }
+        put_on_one_line(out, frame.get(copied..)?.strip_suffix('}')?);
+        let mut is_first = fields.is_empty();
+        for ((name, ours), _) in self.own.iter().zip(said).filter(|(_, said)| !said) {
+            out.extend_from_slice(if is_first { b"\"" } else { b",\"" });
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(ours.as_bytes());
+            is_first = false;
+        }
+        out.push(b'}');
+        Some(())
     }
 }
 
@@ -136,7 +162,7 @@ pub(super) fn model(frame: &str) -> Option<String> {
     struct Named {
         model: Option<String>,
     }
-    if let Some(fields) = scan::fields(frame) {
+    if let Some(fields) = chat::fields(frame) {
         let (_, model) = fields.into_iter().find(|(name, _)| *name == "model")?;
         return serde_json::from_str(model).ok()?;
     }
@@ -222,6 +248,10 @@ mod tests {
         assert_eq!(
             rewritten(&frames, "{ \"a\\n\": [1,\r\n 2] }"),
             Some(format!(r#"{{"a\n":[1,   2],"id":"chatcmpl-{id}","model":"support"}}"#))
+        );
+        assert_eq!(
+            rewritten(&frames, " {\"model\" : null,\n\"id\":{\"id\":[]} , \"a\": [1,\r\n 2]\n}\n"),
+            Some(format!(r#"{{"model" : "support", "id":"chatcmpl-{id}" , "a": [1,   2] }}"#))
         );
         assert_eq!(rewritten(&frames, "{}"), Some(format!(r#"{{"id":"chatcmpl-{id}","model":"support"}}"#)));
         assert_eq!(rewritten(&frames, "[1]"), None);
