@@ -4,10 +4,11 @@
 //! here: what is not as expected is as good as not there, and spoils nothing beside it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use memchr::memchr;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// Reads JSON; where it is none, reads it again with trailing commas left out (one provider's samples have them).
@@ -50,14 +51,48 @@ pub(crate) fn value<'a, T: Deserialize<'a>>(field: Option<&'a RawValue>) -> Opti
     field.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
-/// A field's text, if it is a string: where it stands, unless something in it is escaped.
+/// A field's text, if it is a string: where it stands, unless something in it is escaped. Half of a character, which JSON's escapes can
+/// write, is the sign for what cannot be read: nothing beside it is lost.
 pub(crate) fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = field?.get();
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(text) if memchr(b'\\', text.as_bytes()).is_none() => Some(Cow::Borrowed(text)),
-        Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),
+        Some(_) => serde_json::from_str(raw).ok().or_else(|| without_halves(raw)).map(Cow::Owned),
         None => None,
     }
+}
+
+/// A string whose escapes write halves of characters.
+fn without_halves(raw: &str) -> Option<String> {
+    /// A half is written as a character of its own would be, in three bytes.
+    const BEGINS_HALF: u8 = 0xed;
+    struct Bytes(Vec<u8>);
+    impl<'de> Deserialize<'de> for Bytes {
+        fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+            struct Read;
+            impl Visitor<'_> for Read {
+                type Value = Bytes;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a string")
+                }
+
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                    Ok(Bytes(bytes.to_owned()))
+                }
+            }
+            json.deserialize_bytes(Read)
+        }
+    }
+    let Bytes(bytes) = serde_json::from_str(raw).ok()?;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if chunk.invalid().first() == Some(&BEGINS_HALF) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    Some(text)
 }
 
 /// A field's text, if it is a string; perhaps empty.
@@ -135,6 +170,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn half_a_character_costs_no_text() {
+        for (json, expected) in [
+            (r#""a\ud83db""#, "a\u{fffd}b"),
+            (r#""\ude00 bye""#, "\u{fffd} bye"),
+            (r#""\ud83d\ud83d\n""#, "\u{fffd}\u{fffd}\n"),
+            (r#""\ud83d\ude00 ы""#, "\u{1f600} ы"),
+        ] {
+            let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+            assert_eq!(text(Some(&raw)).as_deref(), Some(expected), "{json}");
+        }
+        assert_eq!(without_halves(r#""\x""#), None);
+    }
 
     #[test]
     fn a_word_has_no_control_characters() {

@@ -31,6 +31,8 @@ enum Coding {
     Length(u64),
     Chunked(Chunked),
     Close,
+    /// What came last was not coded as it says.
+    Broken,
 }
 
 /// What reading came to.
@@ -61,7 +63,7 @@ impl Body {
         let done = match &self.coding {
             Coding::Length(left) => *left == 0,
             Coding::Chunked(chunked) => chunked.is_done(),
-            Coding::Close => false,
+            Coding::Close | Coding::Broken => false,
         };
         if done
             && let Some(connection) =
@@ -74,6 +76,9 @@ impl Body {
     fn come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Come>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(Ok(Come::End)) };
         let coding = &mut self.coding;
+        if matches!(coding, Coding::Broken) {
+            return Poll::Ready(Ok(Come::Malformed));
+        }
         if !exchange.pending.is_empty() {
             // It came with the head.
             let mut pending = std::mem::take(&mut exchange.pending);
@@ -92,7 +97,7 @@ impl Body {
         exchange.surplus |= taken < count;
         Poll::Ready(Ok(match count {
             0 => Come::End,
-            _ if !is_coded => Come::Malformed,
+            _ if !is_coded => coding.break_off(data),
             _ => Come::More(data.into()),
         }))
     }
@@ -115,13 +120,20 @@ impl Coding {
                 Come::More(bytes.split_to(count))
             }
             Self::Close => Come::More(std::mem::take(bytes)),
+            Self::Broken => Come::Malformed,
             Self::Chunked(_) => {
                 let mut data = Vec::new();
-                let Ok(taken) = self.take(bytes, &mut data) else { return Come::Malformed };
+                let Ok(taken) = self.take(bytes, &mut data) else { return self.break_off(data) };
                 bytes.advance(taken);
                 Come::More(data.into())
             }
         }
+    }
+
+    /// What was in the coding before it broke is given first, as if it had come alone.
+    fn break_off(&mut self, data: Vec<u8>) -> Come {
+        *self = Self::Broken;
+        if data.is_empty() { Come::Malformed } else { Come::More(data.into()) }
     }
 
     /// Takes the coding off, and appends what was in it to `data`. How many bytes were taken: all, but for those behind the end.
@@ -134,6 +146,7 @@ impl Coding {
                 Ok(count)
             }
             Self::Chunked(chunked) => chunked.read(bytes, data),
+            Self::Broken => Err(Malformed),
             Self::Close => {
                 data.extend_from_slice(bytes);
                 Ok(bytes.len())

@@ -135,7 +135,13 @@ impl Client {
                 Err(Lost::Newer) if self.tls.is_some() => return Err(newer(parts, body)),
                 Err(Lost::Newer) => no_answer(Failure::Unreadable, "another protocol"),
                 Err(Lost::Unsent) => no_answer(Failure::Broken, "the connection broke at once"),
-                Err(Lost::Io(error)) => no_answer(failure(&error), &error),
+                Err(Lost::Io(error)) => {
+                    if is_reused {
+                        // A server that closes one may be closing them all: a next attempt is not to be lost to another.
+                        self.pool.clear();
+                    }
+                    no_answer(failure(&error), &error)
+                }
                 Err(Lost::Unreadable(what)) => no_answer(Failure::Unreadable, what),
             };
             return Err(Stopped::Failed(failure));

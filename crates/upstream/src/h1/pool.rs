@@ -75,6 +75,12 @@ impl Pool {
         }
     }
 
+    /// Closes all that wait.
+    pub(super) fn clear(&self) {
+        let homes = std::mem::take(&mut self.lock().homes);
+        drop(homes);
+    }
+
     /// Keeps one for the next call.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let mut waiting = self.lock();

@@ -159,6 +159,73 @@ async fn what_is_no_http_or_not_encoded_as_it_says_is_unreadable_and_not_asked_f
 }
 
 #[tokio::test]
+async fn what_came_before_the_coding_broke_is_given_first_however_it_came() {
+    let (head, text) = CHUNKED.split_at(CHUNKED.len() - "5\r\nhello\r\n".len());
+    for parts in [vec![head, text, "zz\r\n"], vec![CHUNKED, "zz\r\n"], vec![head, "5\r\nhello\r\nzz\r\n"]] {
+        let (listener, config) = listener().await;
+        let upstream = open(config);
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            request(&mut socket).await;
+            for part in parts {
+                socket.write_all(part.as_bytes()).await.unwrap();
+            }
+            socket
+        };
+        let ask = async {
+            let mut body = upstream.send(call(MINUTE)).await.unwrap().body;
+            let piece = body.next().await.unwrap().unwrap();
+            (piece, body.next().await, body.next().await)
+        };
+        let (_socket, (piece, broken, after)) = tokio::join!(serve, ask);
+        assert_eq!(piece, "hello");
+        assert!(matches!(broken, Some(Err(Failure::Unreadable))) && after.is_none(), "{broken:?}, {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_kept_connection_that_broke_a_new_one_is_made() {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    let (listener, mut config) = listener().await;
+    config.retry.attempts_max = 2;
+    config.retry.base = Duration::ZERO;
+    let upstream = open(config);
+    let serve = async {
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            request(&mut socket).await;
+            kept.push(socket);
+        }
+        for socket in &mut kept {
+            socket.write_all(ANSWER).await.unwrap();
+        }
+        // Whichever is used again breaks once it was asked, as the others would.
+        let asked = kept.into_iter().map(|mut socket| {
+            Box::pin(async move {
+                request(&mut socket).await;
+                socket
+            })
+        });
+        let (socket, _, others) = futures_util::future::select_all(asked).await;
+        End::Reset.make(socket).await;
+        let (mut socket, _) = listener.accept().await.unwrap();
+        request(&mut socket).await;
+        socket.write_all(ANSWER).await.unwrap();
+        drop(others);
+    };
+    let ask = async {
+        let three = futures_util::future::join_all((0..3).map(|_| upstream.send(call(MINUTE)))).await;
+        for response in three {
+            assert_eq!(text(response.unwrap()).await, "hello");
+        }
+        let again = upstream.send(Call { repeat: Repeat::Always, ..call(MINUTE) }).await;
+        assert_eq!(text(again.unwrap()).await, "hello");
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
 async fn nobody_there_is_unreachable() {
     let (listener, config) = listener().await;
     drop(listener);
