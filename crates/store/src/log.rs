@@ -2,9 +2,7 @@
 //!
 //! SQLite's own way is to do it within the commit that makes the log long enough: everybody who waits for that commit waits for
 //! thousands of pages and two more fsyncs as well. Here another connection does it while the writer goes on. The log can only begin
-//! anew at a moment when all of it is in the file, and under load the writer adds to it all the time: so the last few pages are the
-//! writer's. Everybody waits for those, and for two fsyncs, tens of milliseconds where the disk has much to do. So the file is kept up
-//! with the log often, which nobody waits for, and the log begins anew much more rarely.
+//! anew at a moment when all of it is in the file, and the writer adds to it all the time: so the last few pages are the writer's.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,19 +11,15 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB};
 
-/// After how many pages of mostly 4 KiB the log is brought into the file.
+/// How long the log may get, in pages of mostly 4 KiB, before it is brought into the file.
 pub(crate) const PAGES: u32 = 4000;
-
-/// A log that has so many times these pages is made to begin anew: 250 MiB. What is in the file already costs readers nothing; after a
-/// crash all of it is read once. A shorter log waits for a moment in which nothing is written, which is most moments without load.
-const ANEW: u32 = 16;
 
 /// How often it is looked for what the writer has added meanwhile, before the rest is left to it.
 const LAPS_MAX: u32 = 8;
 
-/// A log that grows to so many times these pages, because the disk is slow or somebody reads, is the writer's to bring into the file:
+/// A log that grows to so many times its length, because the disk is slow or somebody reads, is the writer's to bring into the file:
 /// then it waits.
-const BOUND: u32 = 24;
+const BOUND: u32 = 16;
 
 /// The log of one file.
 #[derive(Debug)]
@@ -71,14 +65,14 @@ impl Schedule {
             self.due = self.pages;
         }
         self.last = length;
-        if log.nearly.swap(false, Ordering::AcqRel) && length >= self.pages.saturating_mul(ANEW) {
+        if log.nearly.swap(false, Ordering::AcqRel) {
             return Step::Here;
         }
         if length < self.due {
             return Step::Nothing;
         }
-        // Not at each commit while it goes on.
-        self.due = length.saturating_add(self.pages);
+        // Not at each commit where it does not begin anew, as while somebody reads.
+        self.due = length.saturating_add(self.pages / 4);
         if length >= self.pages.saturating_mul(BOUND) {
             Step::Here
         } else if log.running.swap(true, Ordering::AcqRel) {
