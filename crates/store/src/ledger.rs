@@ -25,21 +25,39 @@ fn booked(tokens: u64) -> i64 {
 
 /// Writes rows that are not there yet, and adds those to the sums: to each sum once, however many rows are its.
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: &[LedgerRow]) -> Result<(), StoreError> {
-    // In the order of their keys: two writers that need the same sums wait for each other, and not crosswise.
-    let mut sums: BTreeMap<Day, Sum> = BTreeMap::new();
+    let mut sums = Sums::default();
     for row in inserted(conn, rows).await? {
         match conn.gathered() {
             Some(gathered) => gathered.call(row),
-            None => match sums.entry(Day::of(row)) {
-                Entry::Occupied(mut sum) => sum.get_mut().add(Sum::of(row)),
-                Entry::Vacant(place) => _ = place.insert(Sum::of(row)),
-            },
+            None => sums.call(row),
         }
     }
-    for (day, sum) in &sums {
-        add(conn, day, sum).await?;
+    sums.write(conn).await
+}
+
+/// What calls come to that are in the ledger, and in no sum yet.
+#[derive(Debug, Default)]
+pub(crate) struct Sums(
+    /// In the order of their keys: two writers that need the same sums wait for each other, and not crosswise.
+    BTreeMap<Day, Sum>,
+);
+
+impl Sums {
+    /// A further call.
+    pub(crate) fn call(&mut self, row: &LedgerRow) {
+        match self.0.entry(Day::of(row)) {
+            Entry::Occupied(mut sum) => sum.get_mut().add(Sum::of(row)),
+            Entry::Vacant(place) => _ = place.insert(Sum::of(row)),
+        }
     }
-    Ok(())
+
+    /// Adds them to those in the store.
+    pub(crate) async fn write(self, conn: &mut Conn<'_>) -> Result<(), StoreError> {
+        for (day, sum) in &self.0 {
+            add(conn, day, sum).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Writes rows, and gives those that were not there.
@@ -68,8 +86,8 @@ async fn inserted<'r>(conn: &mut Conn<'_>, rows: &'r [LedgerRow]) -> Result<Vec<
 }
 
 /// What there is a sum for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Day {
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Day {
     key: KeyId,
     day: String,
     tenant: TenantId,
@@ -78,7 +96,7 @@ pub(crate) struct Day {
 }
 
 impl Day {
-    pub(crate) fn of(row: &LedgerRow) -> Self {
+    fn of(row: &LedgerRow) -> Self {
         Self {
             key: row.key,
             day: row.at.day(),
@@ -91,7 +109,7 @@ impl Day {
 
 /// What calls come to.
 #[derive(Debug)]
-pub(crate) struct Sum {
+struct Sum {
     turns: i64,
     input_tokens: i64,
     output_tokens: i64,
@@ -101,7 +119,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    pub(crate) fn of(row: &LedgerRow) -> Self {
+    fn of(row: &LedgerRow) -> Self {
         let usage = row.usage.as_ref();
         let tokens = |of: fn(&Usage) -> Option<u64>| booked(usage.and_then(of).unwrap_or(0));
         Self {
@@ -113,7 +131,7 @@ impl Sum {
         }
     }
 
-    pub(crate) fn add(&mut self, other: Self) {
+    fn add(&mut self, other: Self) {
         self.turns = self.turns.saturating_add(other.turns);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
@@ -184,7 +202,7 @@ fn insert_prepared(statement: &mut rusqlite::Statement<'_>, row: &LedgerRow) -> 
 }
 
 /// Adds to a day's sum.
-pub(crate) async fn add(conn: &mut Conn<'_>, day: &Day, sum: &Sum) -> Result<(), StoreError> {
+async fn add(conn: &mut Conn<'_>, day: &Day, sum: &Sum) -> Result<(), StoreError> {
     conn.sql(
         "INSERT INTO usage_day (key_id, day, tenant, assistant, provider, turns, input_tokens, output_tokens, \
          total_tokens) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \

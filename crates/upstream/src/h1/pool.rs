@@ -126,26 +126,20 @@ mod tests {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// A connection, and its other end.
-    async fn connection() -> (Connection, TcpStream) {
+    /// Puts a connection of the caller's runtime into the pool; its other end.
+    async fn put_one(pool: &Arc<Pool>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Connection::new(ours.unwrap(), None), theirs.unwrap().0)
+        pool.put(Connection::new(ours.unwrap(), None));
+        theirs.unwrap().0
     }
 
     #[test]
     fn a_runtime_gets_its_own_connection_back() {
         let (one, two) = (runtime(), runtime());
         let pool = Pool::new(8);
-        let mut others = Vec::new();
-        for runtime in [&one, &two] {
-            runtime.block_on(async {
-                let (connection, other) = connection().await;
-                pool.put(connection);
-                others.push(other);
-            });
-        }
+        let _others = [&one, &two].map(|runtime| runtime.block_on(put_one(&pool)));
         for runtime in [&one, &two] {
             let taken = runtime.block_on(async { pool.take().unwrap() });
             assert_eq!(taken.home(), runtime.handle().id());
@@ -156,11 +150,7 @@ mod tests {
     fn a_connection_moves_to_the_runtime_that_needs_it() {
         let (one, two) = (runtime(), runtime());
         let pool = Pool::new(8);
-        let mut other = one.block_on(async {
-            let (connection, other) = connection().await;
-            pool.put(connection);
-            other.into_std().unwrap()
-        });
+        let mut other = one.block_on(async { put_one(&pool).await.into_std().unwrap() });
         // Its first runtime does nothing from here on: whatever is heard of the connection is heard by the second.
         two.block_on(async {
             let mut taken = pool.take().unwrap();
@@ -187,14 +177,7 @@ mod tests {
     fn no_more_wait_than_may_be_open() {
         let (one, two) = (runtime(), runtime());
         let pool = Pool::new(1);
-        let mut others = Vec::new();
-        for runtime in [&one, &two] {
-            runtime.block_on(async {
-                let (connection, other) = connection().await;
-                pool.put(connection);
-                others.push(other);
-            });
-        }
+        let _others = [&one, &two].map(|runtime| runtime.block_on(put_one(&pool)));
         assert_eq!(pool.lock().count(), 1);
     }
 }
