@@ -1,11 +1,8 @@
 //! The cases, in order.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::commits::Commits;
 use crate::conditions::Conditions;
 use crate::dialect::DIALECTS;
 use crate::grow;
@@ -14,12 +11,16 @@ use crate::machine::{Cores, Process};
 use crate::plan::Plan;
 use crate::postgres;
 use crate::report::{self, Row};
+use crate::rounds::Turn;
 use crate::slow;
-use crate::streams::{self, Shared, Slow};
+use crate::streams::{self, Slow};
 use crate::targets::{self, Proxy, Setting, Target, Upstream};
+use crate::timed::slow_load;
 
 /// Time between two pieces of a slow stream.
-const EVERY: Duration = Duration::from_millis(250);
+pub(crate) const EVERY: Duration = Duration::from_millis(250);
+/// Rounds of the case whose point is how late a piece is.
+const SLOW_ROUNDS: usize = 5;
 /// Pieces of a stream without delay.
 const FAST_PIECES: usize = 1000;
 /// Pieces of a stream that is not read: about 2 MB of text.
@@ -28,10 +29,10 @@ const STUCK_PIECES: usize = 40_000;
 const SPARE_FILES: u64 = 500;
 
 /// One run.
-struct Run<'a> {
-    plan: &'a Plan,
-    cores: Cores,
-    upstream: Upstream,
+pub(crate) struct Run<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) cores: Cores,
+    pub(crate) upstream: Upstream,
     rows: Vec<Row>,
     wrong: u64,
 }
@@ -53,9 +54,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     run.on_postgres()?;
     run.overload()?;
     run.grow()?;
-    run.slow("slow-2000", if plan.quick { 200 } else { 2000 }, true)?;
+    let rounds = (if plan.quick { 1 } else { SLOW_ROUNDS }, plan.seconds(3));
+    run.slow("slow-2000", if plan.quick { 200 } else { 2000 }, true, rounds)?;
     let most = usize::try_from(conditions.open_files.saturating_sub(SPARE_FILES) / 2)?;
-    run.slow("slow-9500", most.min(if plan.quick { 500 } else { 9500 }), false)?;
+    run.slow("slow-9500", most.min(if plan.quick { 500 } else { 9500 }), false, (1, plan.seconds(10)))?;
     run.stuck()?;
     run.flat()?;
     report::write(plan, &conditions, &run.rows)?;
@@ -63,7 +65,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
 }
 
 impl Run<'_> {
-    fn push(&mut self, row: Row) {
+    pub(crate) fn push(&mut self, row: Row) {
         eprintln!(
             "{} {}: {:?}/s {:?} µs p99 {:?} ms {:?} KiB {:?} MiB, {} whole, {} not {}",
             row.case,
@@ -81,11 +83,11 @@ impl Run<'_> {
         self.rows.push(row);
     }
 
-    fn nginx(&self) -> anyhow::Result<Option<Proxy>> {
+    pub(crate) fn nginx(&self) -> anyhow::Result<Option<Proxy>> {
         targets::nginx(&self.plan.work, &self.upstream, &self.cores)
     }
 
-    fn gateway(&self, shapes: &targets::Shapes) -> anyhow::Result<Proxy> {
+    pub(crate) fn gateway(&self, shapes: &targets::Shapes) -> anyhow::Result<Proxy> {
         self.gateway_with(shapes, &Setting::default())
     }
 
@@ -114,7 +116,7 @@ impl Run<'_> {
             row.value = millis.get(millis.len() / 2).copied();
             row.note =
                 format!("{:.1} ms from start to the first answer (median of 5)", row.value.unwrap_or(0.0));
-            row.mib = Some(proxy.process.memory().pss as f64 / 1048576.0);
+            row.mib = Some(proxy.process.mib());
             self.push(row);
             std::thread::sleep(Duration::from_secs(2));
             let (lasts, before) = (self.plan.seconds(10), proxy.process.cpu_exact());
@@ -123,37 +125,8 @@ impl Run<'_> {
             let mut row = Row::of("start: idle", name, Outcome::default());
             row.value = Some(share);
             row.note = format!("{share:.4} % of a core over {} s", lasts.as_secs());
-            row.mib = Some(proxy.process.memory().pss as f64 / 1048576.0);
+            row.mib = Some(proxy.process.mib());
             self.push(row);
-        }
-        Ok(())
-    }
-
-    /// Whole answers: closed loop over 64 connections, then at a fixed rate.
-    fn json(&mut self) -> anyhow::Result<()> {
-        if !self.plan.wants("json") {
-            return Ok(());
-        }
-        let (nginx, gateway) = (self.nginx()?, self.gateway(&[])?);
-        let threads = self.cores.load_threads;
-        let mut targets = vec![(self.upstream.target(), None)];
-        if let Some(nginx) = &nginx {
-            targets.push((targets::nginx_target(nginx.address), Some(&nginx.process)));
-        }
-        let asked = targets::gateway_targets(gateway.address);
-        targets.extend(asked.into_iter().map(|target| (target, Some(&gateway.process))));
-        for (target, process) in &targets {
-            json::closed(target, threads, 64, Duration::from_millis(500));
-            let row = closed("json: 64 connections", target, *process, (threads, 64), self.plan.seconds(5));
-            self.push(row);
-        }
-        for rate in [500, 2000] {
-            for (target, process) in &targets {
-                let lasts = self.plan.seconds(5);
-                let case = format!("json: {rate} a second");
-                let load = || json::open(target, rate, 64, lasts);
-                self.push(measured(&case, target, *process, load, |outcome| outcome.whole));
-            }
         }
         Ok(())
     }
@@ -225,51 +198,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Completed turns with everything durable, over how many are under way at once.
-    fn stored_turns(&mut self) -> anyhow::Result<()> {
-        if !self.plan.wants("turns") {
-            return Ok(());
-        }
-        let gateway = self.gateway(&[])?;
-        let target = targets::native_target(gateway.address, "openai", true);
-        let mut most: f64 = 0.0;
-        for connections in [1, 16, 64, 256] {
-            let case = format!("turns: stored, {connections} at once");
-            let load = (self.cores.load_threads, connections);
-            let row = closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5));
-            most = row.per_second.unwrap_or(0.0).max(most);
-            self.push(row);
-        }
-        // What durability adds where the store is not the bottleneck: half of what it can carry.
-        let rate = (most / 2.0) as u32;
-        let case = format!("turns: {rate} a second, half the peak");
-        for stored in [false, true] {
-            let target = targets::native_target(gateway.address, "openai", stored);
-            let before = self.commits(&gateway)?;
-            let load = || json::open(&target, rate.max(1), 64, self.plan.seconds(5));
-            let mut row = measured(&case, &target, Some(&gateway.process), load, |outcome| outcome.whole);
-            if stored {
-                let made = self.commits(&gateway)?.since(&before);
-                let ms = |part: f64| made.within(part).as_secs_f64() * 1e3;
-                row.value = Some(ms(0.99));
-                row.note = format!(
-                    "{} commits: p50 {:.2} ms, p99 {:.2} ms; {:.1} turns a commit, with two writes for each",
-                    made.count(),
-                    ms(0.5),
-                    ms(0.99),
-                    row.whole as f64 / made.count().max(1.0)
-                );
-            }
-            self.push(row);
-        }
-        Ok(())
-    }
-
-    fn commits(&self, gateway: &Proxy) -> anyhow::Result<Commits> {
-        gateway.admin.map_or_else(|| Ok(Commits::default()), Commits::so_far)
-    }
-
-    /// The same, and streams without a pause, on PostgreSQL.
+    /// Completed turns with everything durable, and streams without a pause, on PostgreSQL.
     fn on_postgres(&mut self) -> anyhow::Result<()> {
         if !self.plan.wants("postgres") {
             return Ok(());
@@ -354,38 +283,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Slow streams, all open at once: lateness, processor time and memory while they are.
-    fn slow(&mut self, case: &str, streams: usize, with_store: bool) -> anyhow::Result<()> {
-        if !self.plan.wants(case) {
-            return Ok(());
-        }
-        let ramp = Duration::from_secs_f64((streams as f64 / 1500.0).max(1.0));
-        let window = self.plan.seconds(10);
-        let settle = Duration::from_secs(1);
-        let pieces = ((ramp + settle * 2 + window).as_secs_f64() / EVERY.as_secs_f64()).ceil() as usize;
-        let case = format!("{case}: {streams} streams, a piece each 0.25 s");
-        let shape = (pieces, EVERY.as_millis() as u64);
-        let slow = |target: Target| Slow { target, streams, pieces, every: EVERY, ramp };
-        let times = (ramp + settle, window);
-        let row = slow_load(&case, &slow(self.upstream.target()), None, self.cores.load_threads, times);
-        self.push(row);
-        if let Some(nginx) = self.nginx()? {
-            let load = slow(targets::nginx_target(nginx.address));
-            let row = slow_load(&case, &load, Some(&nginx.process), self.cores.load_threads, times);
-            self.push(row);
-        }
-        for way in if with_store { 0..3 } else { 0..1 } {
-            let gateway = self.gateway(&[shape])?;
-            let Some(target) = targets::gateway_targets(gateway.address).into_iter().nth(way) else {
-                continue;
-            };
-            let load = slow(target);
-            let row = slow_load(&case, &load, Some(&gateway.process), self.cores.load_threads, times);
-            self.push(row);
-        }
-        Ok(())
-    }
-
     /// Clients that do not read, and others beside them.
     fn stuck(&mut self) -> anyhow::Result<()> {
         if !self.plan.wants("stuck") {
@@ -407,12 +304,13 @@ impl Run<'_> {
         let before = gateway.process.memory().pss;
         let threads = self.cores.load_threads;
         let case = format!("stuck: {count} clients read nothing for {} s", stuck.as_secs());
-        let (readers, row) = slow::readers(&target, (count, STUCK_PIECES), stuck, || {
-            slow_load(&case, &beside, Some(&gateway.process), threads, (stuck / 2, window))
+        let (readers, turn) = slow::readers(&target, (count, STUCK_PIECES), stuck, || {
+            slow_load(&beside, Some(&gateway.process), threads, (stuck / 2, window))
         })?;
+        let row = turn.row(&case, "gateway (200 others)");
         let text = STUCK_PIECES * crate::dialect::PIECE_BYTES;
         let grown = row.mib.unwrap_or(0.0) * 1048576.0 - before as f64;
-        let mut row = Row { target: "gateway (200 others)".to_owned(), kib_per_stream: None, ..row };
+        let mut row = Row { kib_per_stream: None, ..row };
         row.note = "streams beside the stuck ones".to_owned();
         self.push(row);
         let mut row = Row::of(&case, "gateway (the stuck)", readers);
@@ -460,7 +358,7 @@ impl Run<'_> {
 }
 
 /// A closed loop and what it cost.
-fn closed(
+pub(crate) fn closed(
     case: &str,
     target: &Target,
     process: Option<&Process>,
@@ -486,52 +384,12 @@ fn measured(
 ) -> Row {
     let cpu = process.map(Process::cpu);
     let mut outcome = load();
-    let spent = process.zip(cpu).map(|(process, before)| process.cpu() - before);
-    let done = count(&outcome) as f64;
-    let took = outcome.took.as_secs_f64();
+    let cpu = process.zip(cpu).map(|(process, before)| process.cpu() - before);
+    let done = count(&outcome);
     if outcome.events > 0 {
         // Nothing but the queue in front of the load generator is late when everything comes at once.
         outcome.nanos.clear();
     }
-    let mut row = Row::of(case, &target.name, outcome);
-    row.per_second = Some(done / took);
-    row.cpu_us = spent.map(|spent| spent.as_secs_f64() * 1e6 / done.max(1.0));
-    row.mib = process.map(|process| process.memory().pss as f64 / 1048576.0);
-    row
-}
-
-/// Slow streams: opened, watched for a while, read to their end.
-fn slow_load(
-    case: &str,
-    slow: &Slow,
-    process: Option<&Process>,
-    threads: usize,
-    (before, window): (Duration, Duration),
-) -> Row {
-    let shared = Arc::new(Shared::default());
-    let rest = process.map(|process| process.memory().pss);
-    let began = Instant::now();
-    let (outcome, seen) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| slow.run(threads, &shared));
-        std::thread::sleep(before.saturating_sub(began.elapsed()));
-        let open = shared.open.load(Ordering::Relaxed);
-        shared.measuring.store(true, Ordering::Relaxed);
-        let (from, cpu) = (Instant::now(), process.map(Process::cpu));
-        std::thread::sleep(window);
-        let events = shared.events.load(Ordering::Relaxed);
-        let spent = process.zip(cpu).map(|(process, before)| process.cpu() - before);
-        let took = from.elapsed();
-        shared.measuring.store(false, Ordering::Relaxed);
-        let memory = process.map(|process| process.memory().pss);
-        (running.join().unwrap_or_default(), (open, events, spent, took, memory))
-    });
-    let (open, events, spent, took, memory) = seen;
-    let mut row = Row::of(case, &slow.target.name, outcome);
-    row.per_second = Some(events as f64 / took.as_secs_f64());
-    row.cpu_us = spent.map(|spent| spent.as_secs_f64() * 1e6 / events.max(1) as f64);
-    row.mib = memory.map(|memory| memory as f64 / 1048576.0);
-    let grown = memory.zip(rest).map(|(memory, rest)| memory.saturating_sub(rest) as f64);
-    row.kib_per_stream = grown.map(|grown| grown / open.max(1) as f64 / 1024.0);
-    row.note = format!("{open} open");
-    row
+    let mib = process.map(Process::mib);
+    Turn { done, took: outcome.took, cpu, mib, outcome, ..Turn::default() }.row(case, &target.name)
 }

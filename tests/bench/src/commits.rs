@@ -20,7 +20,7 @@ impl Commits {
         Self::parse(&String::from_utf8_lossy(&ask(admin, request.as_bytes())?))
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let mut found = Vec::new();
         for line in text.lines().filter(|line| line.starts_with(HISTOGRAM) && line.contains("\"ok\"")) {
             let (_, rest) = line.split_once("le=\"").context("no bound")?;
@@ -40,6 +40,17 @@ impl Commits {
         Self(self.0.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect())
     }
 
+    /// Takes in those of another time, from a histogram of the same bounds.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (bound, count) in &other.0 {
+            match self.0.iter_mut().find(|(mine, _)| mine == bound) {
+                Some((_, mine)) => *mine += count,
+                None => self.0.push((*bound, *count)),
+            }
+        }
+        self.0.sort_by(|one, other| one.0.total_cmp(&other.0));
+    }
+
     pub(crate) fn count(&self) -> f64 {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
@@ -57,6 +68,22 @@ impl Commits {
             (low, before) = (*bound, *count);
         }
         Duration::ZERO
+    }
+
+    /// The same in milliseconds.
+    pub(crate) fn within_ms(&self, part: f64) -> f64 {
+        self.within(part).as_secs_f64() * 1e3
+    }
+
+    /// What is said of them beside so many turns.
+    pub(crate) fn note(&self, turns: u64) -> String {
+        format!(
+            "{} commits: p50 {:.2} ms, p99 {:.2} ms; {:.1} turns a commit, with two writes for each",
+            self.count(),
+            self.within_ms(0.5),
+            self.within_ms(0.99),
+            turns as f64 / self.count().max(1.0)
+        )
     }
 }
 
@@ -83,5 +110,9 @@ mod tests {
         assert_eq!(commits.within(0.25), Duration::from_micros(500));
         assert_eq!(commits.within(0.99), Duration::from_micros(1980));
         assert_eq!(Commits::default().within(0.5), Duration::ZERO);
+        let mut sum = Commits::default();
+        sum.add(&before);
+        sum.add(&commits);
+        assert_eq!(sum, after);
     }
 }

@@ -140,40 +140,73 @@ fn check(target: &Target, answer: &Answer, body: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks `rate` times a second whatever the answers do. Each of `connections` threads has its part of the schedule; a request that
-/// is late because the one before was not answered in time is measured from when it was due.
-pub(crate) fn open(target: &Target, rate: u32, connections: u32, lasts: Duration) -> Outcome {
-    let begin = Instant::now() + Duration::from_millis(50);
-    let total = u64::from(rate) * lasts.as_secs();
-    let all = Mutex::new(Outcome::default());
-    tasks::threads(connections as usize, |index| {
-        let mut outcome = Outcome::default();
-        let numbers = (index as u64..total).step_by(connections as usize);
-        if let Err(error) = open_connection(target, numbers.map(|number| (number, rate)), begin, &mut outcome)
-        {
-            outcome.fail(&error);
-        }
-        if let Ok(mut all) = all.lock() {
-            all.add(outcome);
-        }
-    });
-    let mut all = all.into_inner().unwrap_or_default();
-    all.took = begin.elapsed();
-    all
+/// A schedule of requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Requests a second, over how many connections.
+    pub(crate) rate: u32,
+    pub(crate) connections: u32,
+    /// How long requests go out at that rate before they are measured.
+    pub(crate) warm_up: Duration,
+    /// How long they are measured.
+    pub(crate) lasts: Duration,
 }
 
+impl Pace {
+    /// How many requests are due in a time.
+    fn requests(&self, time: Duration) -> u64 {
+        (f64::from(self.rate) * time.as_secs_f64()).round() as u64
+    }
+
+    /// When a request is due, after the first one.
+    fn due(&self, number: u64) -> Duration {
+        Duration::from_nanos(number * 1_000_000_000 / u64::from(self.rate.max(1)))
+    }
+}
+
+/// Asks at a pace whatever the answers do. Each of the connections, a thread each, has its part of the schedule; a request that is
+/// late because the one before was not answered in time is measured from when it was due. `begun` is done when the warm-up is over,
+/// on the thread that called, and its result given back.
+pub(crate) fn open<T>(target: &Target, pace: Pace, begun: impl FnOnce() -> T) -> (Outcome, T) {
+    let first = Instant::now() + Duration::from_millis(50);
+    let unmeasured = pace.requests(pace.warm_up);
+    let total = unmeasured + pace.requests(pace.lasts);
+    let begin = first + pace.due(unmeasured);
+    let all = Mutex::new(Outcome::default());
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tasks::threads(pace.connections as usize, |index| {
+                let mut outcome = Outcome::default();
+                let numbers = (index as u64..total).step_by(pace.connections as usize);
+                let requests = numbers.map(|number| (first + pace.due(number), number >= unmeasured));
+                if let Err(error) = open_connection(target, requests, &mut outcome) {
+                    outcome.fail(&error);
+                }
+                if let Ok(mut all) = all.lock() {
+                    all.add(outcome);
+                }
+            });
+        });
+        std::thread::sleep(begin.saturating_duration_since(Instant::now()));
+        begun()
+    });
+    let mut all = all.into_inner().unwrap_or_default();
+    // The schedule's last request has its time too.
+    all.took = begin.elapsed().max(pace.lasts);
+    (all, seen)
+}
+
+/// Sends requests when they are due; only some are measured.
 fn open_connection(
     target: &Target,
-    numbers: impl Iterator<Item = (u64, u32)>,
-    begin: Instant,
+    requests: impl Iterator<Item = (Instant, bool)>,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let mut socket = BlockingStream::connect(target.address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(ANSWER_MAX))?;
     let (mut answer, mut body, mut buffer) = (Answer::new(), Vec::new(), vec![0; 16 * 1024]);
-    for (number, rate) in numbers {
-        let due = begin + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
+    for (due, measured) in requests {
         let early = due.saturating_duration_since(Instant::now());
         // A thread that slept begins when it woke: how late the system wakes it is not the target's doing.
         let asked = if early.is_zero() {
@@ -196,8 +229,10 @@ fn open_connection(
             }
         }
         check(target, &answer, &body)?;
-        outcome.nanos.push(nanos(asked.elapsed()));
-        outcome.whole += 1;
+        if measured {
+            outcome.nanos.push(nanos(asked.elapsed()));
+            outcome.whole += 1;
+        }
     }
     Ok(())
 }

@@ -135,6 +135,11 @@ impl Process {
         memory
     }
 
+    /// Proportional set size now, in MiB.
+    pub(crate) fn mib(&self) -> f64 {
+        self.memory().pss as f64 / 1048576.0
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -15,10 +15,12 @@ mod machine;
 mod plan;
 mod postgres;
 mod report;
+mod rounds;
 mod slow;
 mod streams;
 mod targets;
 mod tasks;
+mod timed;
 mod tls;
 mod upstream;
 

@@ -47,6 +47,15 @@ pub(crate) struct Row {
     pub(crate) kib_per_stream: Option<f64>,
     /// Memory in all at that time, in MiB.
     pub(crate) mib: Option<f64>,
+    /// p99 less that of what the case compares with, round by round: the median. In milliseconds.
+    pub(crate) added_p99: Option<f64>,
+    /// The same as a multiple of the p99 of each round's commits.
+    pub(crate) added_to_commit: Option<f64>,
+    /// p99 of all rounds together, where there are several, in milliseconds.
+    pub(crate) p99_together: Option<f64>,
+    /// What each of several rounds was; `ms` has their medians. None for a round that timed nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rounds: Vec<Option<Spread>>,
     /// Something else, named in the note.
     pub(crate) value: Option<f64>,
     pub(crate) note: String,
@@ -100,7 +109,8 @@ fn markdown(conditions: &Conditions, rows: &[Row]) -> anyhow::Result<String> {
     writeln!(text, "{}", crate::goals::markdown(rows))?;
     text.push_str(
         "`×` is the ratio to nginx in the same case. `ms` is the time to the whole answer, or from the upstream's writing of a \
-         piece to its arrival; `added` is that p99 less the one without anything between. `whole`: answers or streams that came \
+         piece to its arrival; `added` is that p99 less the one without anything between (in `turns`: without the store). What was \
+         measured in rounds has medians over them of each of these, and beside them the p99 of all rounds together. `whole`: answers or streams that came \
          whole and in order, and how many did not.\n\n\
          | case | target | /s | × | CPU µs | × | p50 ms | p99 ms | p99.9 ms | added p99 ms | KiB/stream | × | MiB | whole | note |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
@@ -119,6 +129,7 @@ fn markdown(conditions: &Conditions, rows: &[Row]) -> anyhow::Result<String> {
             Some(value) => format!("{value:.3}"),
         };
         let added = row.ms.zip(direct.filter(|_| row.target != "direct").and_then(|direct| direct.ms));
+        let added = row.added_p99.or(added.map(|(mine, direct)| mine.p99 - direct.p99));
         let whole = if row.whole + row.wrong > 0 { row.whole.to_string() } else { String::new() };
         let wrong = if row.wrong > 0 { format!(" (**{} not**)", row.wrong) } else { String::new() };
         let mut note = row.note.clone();
@@ -139,7 +150,7 @@ fn markdown(conditions: &Conditions, rows: &[Row]) -> anyhow::Result<String> {
             number(row.ms.map(|ms| ms.p50)),
             number(row.ms.map(|ms| ms.p99)),
             number(row.ms.map(|ms| ms.p999)),
-            number(added.map(|(mine, direct)| mine.p99 - direct.p99)),
+            number(added),
             number(row.kib_per_stream),
             ratio(|row| row.kib_per_stream),
             number(row.mib),
