@@ -51,6 +51,26 @@ impl Backend {
         }
     }
 
+    /// Does work that only reads, and looks for words: they are those of all that was written before.
+    pub(crate) async fn search<I, T>(&self, input: I, run: Run<I, T>) -> Result<T, StoreError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.search(input, run).await,
+            Self::Postgres(postgres) => postgres.read(input, run).await,
+        }
+    }
+
+    /// Takes the messages between two places, both left out, from an index that is kept apart from them.
+    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.forget(places, patience).await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Whether other processes may run turns on it as well.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))

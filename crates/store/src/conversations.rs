@@ -10,6 +10,7 @@ use chat::{
 };
 
 use crate::end::Ended;
+use crate::work::Run;
 use crate::{
     Store, accept, checkpoint, conversation, end, erase, fork, idempotency, ledger, list, thread, turn,
     upstream,
@@ -44,11 +45,12 @@ impl ConversationStore for Store {
         filter: ConversationFilter,
         page: PageRequest,
     ) -> Result<Page<Conversation>, StoreError> {
-        self.backend
-            .read((tenant.clone(), filter, page), |conn, (tenant, filter, page)| {
-                Box::pin(list::conversations(conn, tenant, filter, page))
-            })
-            .await
+        let list: Run<_, _> =
+            |conn, (tenant, filter, page)| Box::pin(list::conversations(conn, tenant, filter, page));
+        if filter.words.is_some() {
+            return self.backend.search((tenant.clone(), filter, page), list).await;
+        }
+        self.backend.read((tenant.clone(), filter, page), list).await
     }
 
     async fn change_conversation(

@@ -1,8 +1,8 @@
 //! Erasing conversations.
 //!
-//! One transaction takes a conversation away from everybody, with its turns and threads. Its messages, and with them what the
-//! search knows of them, go in steps when there are many, so that no other write waits for ten thousand of them; what is left over
-//! after [`PATIENCE`], or a crash, is erased with the next retention.
+//! One transaction takes a conversation away from everybody, with its turns and threads. Its messages go in steps when there are many, so
+//! that no other write waits for ten thousand of them; on SQLite once the search's index, a file of its own, knows them no more. What is
+//! left over after [`PATIENCE`], or a crash, is erased with the next retention.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use chat::{ConversationId, StoreError, TenantId, Timestamp};
 use crate::conn::Conn;
 use crate::message::{POSITIONS, base};
 use crate::row::blob;
-use crate::{conversation, gathered, search};
+use crate::{conversation, search};
 
-/// How many messages one transaction erases: a millisecond each, most of it for the search's index.
+/// How many messages one transaction erases.
 const STEP: i64 = 100;
 
 /// How long the caller waits for the messages of a conversation to go. Nobody can reach them meanwhile or afterwards.
@@ -22,6 +22,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// What is still to be erased: the number of a conversation that is gone already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Remains(i64);
+
+impl Remains {
+    /// The places between which the messages are, both left out.
+    pub(crate) fn places(self) -> (i64, i64) {
+        (base(self.0), base(self.0).saturating_add(POSITIONS))
+    }
+}
 
 /// Takes a tenant's conversation away.
 pub(crate) async fn of_tenant(
@@ -63,7 +70,8 @@ async fn take_away(
         conn.sql(sql).bind(seq).run().await?;
     }
     conn.sql("DELETE FROM idempotency WHERE conversation_id = $1").bind(blob(id.uuid())).run().await?;
-    if messages(conn, seq).await? < STEP {
+    // The index still knows them where it is a file of its own.
+    if conn.is_postgres() && messages(conn, Remains(seq)).await? < STEP {
         return Ok(None);
     }
     conn.sql("INSERT INTO erasures (conversation) VALUES ($1)").bind(seq).run().await?;
@@ -72,18 +80,16 @@ async fn take_away(
 
 /// Erases some more; what remains after it.
 pub(crate) async fn step(conn: &mut Conn<'_>, remains: Remains) -> Result<Option<Remains>, StoreError> {
-    let Remains(seq) = remains;
-    if messages(conn, seq).await? >= STEP {
+    if messages(conn, remains).await? >= STEP {
         return Ok(Some(remains));
     }
+    let Remains(seq) = remains;
     conn.sql("DELETE FROM erasures WHERE conversation = $1").bind(seq).run().await?;
     Ok(None)
 }
 
-async fn messages(conn: &mut Conn<'_>, seq: i64) -> Result<i64, StoreError> {
-    // What the index does not know cannot be taken from it.
-    gathered::write(conn).await?;
-    let places = (base(seq), base(seq).saturating_add(POSITIONS));
+async fn messages(conn: &mut Conn<'_>, remains: Remains) -> Result<i64, StoreError> {
+    let places = remains.places();
     search::take_messages(conn, places, STEP).await?;
     let erased = conn
         .sql(

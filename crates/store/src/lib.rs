@@ -17,6 +17,8 @@ mod error;
 mod fork;
 mod gathered;
 mod idempotency;
+mod index;
+mod indexer;
 mod key;
 mod ledger;
 mod list;

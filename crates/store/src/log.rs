@@ -2,7 +2,8 @@
 //!
 //! SQLite's own way is to do it within the commit that makes the log long enough: everybody who waits for that commit waits for
 //! thousands of pages and two more fsyncs as well. Here another connection does it while the writer goes on. The log can only begin
-//! anew at a moment when all of it is in the file, and the writer adds to it all the time: so the last few pages are the writer's.
+//! anew at a moment when all of it is in the file, and the writer adds to it all the time: so the last few pages are the writer's, who
+//! waits some milliseconds for the disk then. The log may get rather long before that is done.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +12,15 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB};
 
-/// How long the log may get, in pages of mostly 4 KiB, before it is brought into the file.
-pub(crate) const PAGES: u32 = 4000;
+/// After how many pages, of mostly 4 KiB, what was added to the log is brought into the file: few, since a commit that comes while the
+/// disk takes them waits for them.
+pub(crate) const PAGES: u32 = 1000;
 
 /// How often it is looked for what the writer has added meanwhile, before the rest is left to it.
 const LAPS_MAX: u32 = 8;
+
+/// How many times as long the log gets before the writer lets it begin anew.
+const LONG: u32 = 12;
 
 /// A log that grows to so many times its length, because the disk is slow or somebody reads, is the writer's to bring into the file:
 /// then it waits.
@@ -65,14 +70,15 @@ impl Schedule {
             self.due = self.pages;
         }
         self.last = length;
-        if log.nearly.swap(false, Ordering::AcqRel) {
+        let long = length >= self.pages.saturating_mul(LONG);
+        if log.nearly.swap(false, Ordering::AcqRel) && long {
             return Step::Here;
         }
         if length < self.due {
             return Step::Nothing;
         }
         // Not at each commit where it does not begin anew, as while somebody reads.
-        self.due = length.saturating_add(self.pages / 4);
+        self.due = length.saturating_add(if long { self.pages / 4 } else { self.pages });
         if length >= self.pages.saturating_mul(BOUND) {
             Step::Here
         } else if log.running.swap(true, Ordering::AcqRel) {

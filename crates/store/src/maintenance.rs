@@ -23,6 +23,16 @@ impl Store {
         patience: Duration,
     ) -> Result<(), StoreError> {
         let begun = Instant::now();
+        if let Some(some) = remains
+            && let Err(error) = self.backend.forget(some.places(), patience).await
+        {
+            // Nobody can reach it meanwhile: it is erased with the next retention.
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "an erased conversation is still in the index"
+            );
+            return Ok(());
+        }
         while let Some(some) = remains.filter(|_| begun.elapsed() < patience) {
             remains = self.backend.write(some, |conn, remains| Box::pin(erase::step(conn, *remains))).await?;
         }

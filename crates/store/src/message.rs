@@ -89,10 +89,8 @@ async fn insert_some(
         statement.run()
     };
     done.await?;
-    if let Some(gathered) = conn.gathered() {
-        for (place, message) in (first..).zip(messages) {
-            gathered.message(place, &kept(&message.content.text()));
-        }
+    for (place, _) in (first..).zip(messages) {
+        search::add_message(conn, place).await?;
     }
     Ok(())
 }
@@ -104,7 +102,7 @@ macro_rules! insert_into {
     };
 }
 
-/// The statement for one message. PostgreSQL is given its words as well; a SQLite file's index is written for many at once.
+/// The statement for one message. PostgreSQL is given its words as well; a SQLite store's index is told afterwards.
 const INSERT_ONE: Both = Both {
     sqlite: concat!(insert_into!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"),
     postgres: concat!(

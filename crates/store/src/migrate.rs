@@ -10,6 +10,7 @@ const SQLITE: &[&str] = &[
     include_str!("../migrations/sqlite/0001_begin.sql"),
     include_str!("../migrations/sqlite/0002_processes.sql"),
     include_str!("../migrations/sqlite/0003_search.sql"),
+    include_str!("../migrations/sqlite/0004_search_file.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0001_begin.sql"),
@@ -19,7 +20,8 @@ const POSTGRES: &[&str] = &[
 /// The oldest version that a gateway may know and still work beside one that knows the newest: a migration that takes away or gives
 /// another meaning to what older gateways use raises it to its own number; one that only adds leaves it. So a rolling upgrade may
 /// start an older gateway again after a newer one has changed the schema.
-const OLDEST: i64 = 2;
+const SQLITE_OLDEST: i64 = 4;
+const POSTGRES_OLDEST: i64 = 2;
 
 const FLOOR_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS schema_floor (one BIGINT PRIMARY KEY, oldest BIGINT NOT NULL)";
@@ -45,7 +47,7 @@ pub(crate) fn sqlite(connection: &mut rusqlite::Connection) -> Result<(), OpenEr
         transaction.execute_batch(sql)?;
         transaction.execute(DONE, [version])?;
     }
-    transaction.execute(RAISE, [OLDEST])?;
+    transaction.execute(RAISE, [SQLITE_OLDEST])?;
     Ok(transaction.commit()?)
 }
 
@@ -64,7 +66,7 @@ pub(crate) async fn postgres(options: &PgConnectOptions) -> Result<(), OpenError
         sqlx::raw_sql(sql).execute(&mut *transaction).await?;
         sqlx::query(DONE).bind(version).execute(&mut *transaction).await?;
     }
-    sqlx::query(RAISE).bind(OLDEST).execute(&mut *transaction).await?;
+    sqlx::query(RAISE).bind(POSTGRES_OLDEST).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(connection.close().await?)
 }

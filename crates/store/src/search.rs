@@ -21,36 +21,32 @@ pub(crate) const CONDITION: Both = Both {
                UNION ALL SELECT seq FROM conversations WHERE title_words @@ CAST({} AS tsquery))",
 };
 
-/// Puts a message into a SQLite file's index. PostgreSQL's is a column of the message's row.
-pub(crate) async fn add_message(conn: &mut Conn<'_>, place: i64, text: &str) -> Result<(), StoreError> {
-    conn.sql("INSERT INTO search_messages (rowid, text) VALUES ($1, $2)")
-        .bind(place)
-        .bind(text)
-        .run()
-        .await?;
-    Ok(())
+/// Queues a message for a SQLite store's index. PostgreSQL's is a column of the message's row.
+pub(crate) async fn add_message(conn: &mut Conn<'_>, place: i64) -> Result<(), StoreError> {
+    let Some(gathered) = conn.gathered() else { return Ok(()) };
+    gathered.queued = true;
+    conn.sql("INSERT INTO search_queue (place) VALUES ($1)").bind(place).run().await.map(drop)
 }
 
-/// Takes the messages between two places, both left out, from a SQLite file's index, so many at most and the first ones first: before
-/// their rows go.
+/// Lets the index of a store in memory forget the messages between two places, both left out, so many at most and the first ones first:
+/// before their rows go. That of a file knows them no more by then ([`crate::indexer::Indexer::forget`]).
 pub(crate) async fn take_messages(
     conn: &mut Conn<'_>,
     (after, before): (i64, i64),
     limit: i64,
 ) -> Result<(), StoreError> {
-    if conn.is_postgres() {
-        return Ok(());
-    }
+    let Some(gathered) = conn.gathered() else { return Ok(()) };
+    gathered.queued = true;
     conn.sql(
-        "INSERT INTO search_messages (search_messages, rowid, text) SELECT 'delete', place, text FROM messages \
-         WHERE place > $1 AND place < $2 ORDER BY place LIMIT $3",
+        "INSERT INTO search_queue (place, erased) SELECT place, text FROM messages WHERE place > $1 AND place < $2 \
+         AND EXISTS (SELECT 1 FROM pragma_database_list WHERE name = 'search') ORDER BY place LIMIT $3",
     )
     .bind(after)
     .bind(before)
     .bind(limit)
     .run()
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 /// Puts a conversation's title as it stands into a SQLite file's index: after it was written.

@@ -20,14 +20,15 @@ use crate::config::{Config, Location};
 use crate::conn::Conn;
 use crate::error::{OpenError, in_doubt, of_sqlite, unavailable};
 use crate::gathered::Gathered;
+use crate::indexer::Indexer;
 use crate::work::{Job, Run, Work};
 use crate::writer::Writer;
-use crate::{migrate, tasks};
+use crate::{index, migrate, tasks};
 
 /// What the writing connection is set to: the log and an fsync at each commit, what is erased overwritten. The writer sees to it
 /// itself that the log is brought into the file.
 const WRITER: &str = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
-    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
+    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 4000";
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 256;
@@ -38,6 +39,8 @@ pub(crate) struct Sqlite {
     inbox: mpsc::Sender<Box<dyn Work>>,
     /// None for a database in memory: it has one connection, so the writer reads as well.
     readers: Option<Arc<Readers>>,
+    /// None for a database in memory: its writer sees to its index as well.
+    indexer: Option<Indexer>,
     tracker: TaskTracker,
     stop: CancellationToken,
     stopped: CancellationToken,
@@ -79,7 +82,7 @@ impl Place {
 
     /// Opens the writing connection, making the file where it is missing.
     pub(crate) fn open(&self) -> rusqlite::Result<Connection> {
-        let connection = match &self.path {
+        let mut connection = match &self.path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
         };
@@ -90,13 +93,21 @@ impl Place {
         }
         connection.execute_batch(WRITER)?;
         settle_plans(&connection)?;
-        // What the triggers of the schema do, the search's index, is done here for a whole transaction at once: see `gathered`. They
-        // are there for whoever else writes to the file.
+        // What the triggers of the schema do for the search is done here without them. They are there for whoever else writes to the
+        // file.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         if let Some(pages) = self.pages_max {
             connection.pragma_update(None, "max_page_count", pages.to_string())?;
         }
+        if self.is_memory() {
+            index::attach_in_memory(&mut connection)?;
+        }
         Ok(connection)
+    }
+
+    /// Whether there is no file.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.path.is_none()
     }
 
     /// Opens a connection for reading alone.
@@ -138,16 +149,34 @@ impl Sqlite {
         let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
         let (inbox, outbox) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let writer = Writer::new(place, connection, tracker.clone())?.run(outbox, stop.clone());
+        let (queue, needed) = (index::Queue::of(&connection)?, index::is_needed(&connection)?);
+        let mut writer = Writer::new(place.clone(), connection, tracker.clone())?;
+        let thread = |error: std::io::Error| OpenError::Database(Box::new(error));
+        let indexer = match &path {
+            None => None,
+            Some(path) => {
+                let inbox = inbox.downgrade();
+                let indexer =
+                    Indexer::start(path.clone(), queue, place.busy, inbox, tracker).map_err(thread)?;
+                if needed {
+                    // It may be behind, or be missing.
+                    indexer.news().notify_one();
+                }
+                writer.tell(indexer.news());
+                Some(indexer)
+            }
+        };
+        let writer = writer.run(outbox, stop.clone());
         let done = stopped.clone().drop_guard();
-        tasks::spawn_thread(tracker, async move {
+        tasks::spawn_thread(tracker, "store-writer", async move {
             let _done = done;
             writer.await;
         })
-        .map_err(|error| OpenError::Database(Box::new(error)))?;
+        .map_err(thread)?;
         Ok(Self {
             inbox,
             readers,
+            indexer,
             tracker: tracker.clone(),
             stop,
             stopped,
@@ -207,12 +236,40 @@ impl Sqlite {
         I: Send + Sync + 'static,
         T: Send + 'static,
     {
+        self.read_from(input, run, With::Store).await
+    }
+
+    /// Reads the store, and the search's index once it knows all that was written before.
+    pub(crate) async fn search<I, T>(&self, input: I, run: Run<I, T>) -> Result<T, StoreError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        if let Some(indexer) = &self.indexer {
+            indexer.caught_up(self.deadline).await?;
+        }
+        self.read_from(input, run, With::Index).await
+    }
+
+    /// Takes the messages between two places, both left out, from the search's index.
+    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<(), StoreError> {
+        match &self.indexer {
+            Some(indexer) => indexer.forget(places, patience).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn read_from<I, T>(&self, input: I, run: Run<I, T>, with: With) -> Result<T, StoreError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
         let Some(readers) = &self.readers else { return self.write(input, run).await };
         let reading = async {
             let lent = Arc::clone(readers).lend().await?;
             let _waiting = Waiting(lent.interrupt.clone());
             let (caller, answer) = oneshot::channel();
-            tasks::spawn_blocking(&self.tracker, move || drop(caller.send(lent.read(&input, run))));
+            tasks::spawn_blocking(&self.tracker, move || drop(caller.send(lent.read(&input, run, with))));
             answer.await.map_err(|_| unavailable("the read was given up"))?
         };
         tokio::time::timeout(self.deadline, reading)
@@ -229,6 +286,10 @@ impl Sqlite {
             // Readers first: the log cannot be brought into the file while one reads.
             if let Some(readers) = &self.readers {
                 readers.close().await;
+            }
+            // It writes to the store what it is done with.
+            if let Some(indexer) = &self.indexer {
+                indexer.close().await;
             }
             self.stop.cancel();
             self.stopped.cancelled().await;
@@ -279,6 +340,14 @@ impl Readers {
     }
 }
 
+/// What a read looks at.
+#[derive(Debug, Clone, Copy)]
+enum With {
+    Store,
+    /// The search's index as well.
+    Index,
+}
+
 /// A connection that one read has for itself.
 #[derive(Debug)]
 struct Lent {
@@ -317,7 +386,10 @@ impl Drop for Waiting {
 
 impl Lent {
     /// Reads in a transaction, and gives the connection back if it is sound.
-    fn read<I, T>(mut self, input: &I, run: Run<I, T>) -> Result<T, StoreError> {
+    fn read<I, T>(mut self, input: &I, run: Run<I, T>, with: With) -> Result<T, StoreError> {
+        if let (With::Index, Some(path)) = (with, &self.readers.place.path) {
+            index::attach_to(&self.connection, path).map_err(of_sqlite)?;
+        }
         self.connection.execute_batch("BEGIN").map_err(of_sqlite)?;
         let mut gathered = Gathered::default();
         let result = run(&mut Conn::Sqlite(&mut self.connection, &mut gathered), input).now_or_never();

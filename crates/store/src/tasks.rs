@@ -15,16 +15,18 @@ pub(crate) fn spawn_blocking(tracker: &TaskTracker, work: impl FnOnce() + Send +
     tracker.spawn_blocking(work);
 }
 
-/// Runs work on a thread of its own for as long as it lasts: the writer of a SQLite file, which waits for the disk at each commit.
+/// Runs work on a thread of this name for as long as it lasts: the writer of a SQLite file, which waits for the disk at each commit, and
+/// who brings its index up to date.
 ///
 /// # Errors
 /// The system gives no further thread.
 pub(crate) fn spawn_thread(
     tracker: &TaskTracker,
+    name: &str,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (runtime, running) = (tokio::runtime::Handle::current(), tracker.token());
-    let thread = std::thread::Builder::new().name("store-writer".to_owned());
+    let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || {
         let _running = running;
         runtime.block_on(work);

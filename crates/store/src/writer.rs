@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +20,7 @@ use crate::gathered::{self, Gathered};
 use crate::log::{self, Log, Schedule, Step};
 use crate::sqlite::Place;
 use crate::work::Work;
-use crate::{observe, tasks};
+use crate::{index, observe, tasks};
 
 /// How many writes share a commit at most.
 const GROUP_MAX: usize = 256;
@@ -44,6 +44,8 @@ impl From<rusqlite::Error> for Lost {
 enum Done {
     /// What is to stay is durable.
     Committed,
+    /// The same, and there is something new in the queue of the search's index.
+    Queued,
     /// Nothing was written: a write was refused after it had changed something, and its changes are not parted from the others'.
     Mixed,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Writer {
     tracker: TaskTracker,
     log: Arc<Log>,
     schedule: Schedule,
+    /// Who sees to the search's index, if it is not the writer.
+    indexer: Option<Arc<Notify>>,
 }
 
 impl Writer {
@@ -76,7 +80,12 @@ impl Writer {
         let log = Log::new();
         log.watch(&mut connection)?;
         let schedule = Schedule::new(log::PAGES);
-        Ok(Self { place, connection: Some(connection), tracker, log, schedule })
+        Ok(Self { place, connection: Some(connection), tracker, log, schedule, indexer: None })
+    }
+
+    /// Tells whoever this is when there is something new in the queue of the search's index.
+    pub(crate) fn tell(&mut self, indexer: Arc<Notify>) {
+        self.indexer = Some(indexer);
     }
 
     /// Writes until `stop`, then what still waits, then brings the log into the file and closes it.
@@ -127,6 +136,9 @@ impl Writer {
             done => done,
         };
         observe::commit(began.elapsed(), attempt.is_ok());
+        if matches!(attempt, Ok(Done::Queued)) {
+            self.index();
+        }
         match attempt {
             Ok(_) => group.iter_mut().for_each(|work| work.acknowledge()),
             Err(Lost::Unbegun(error)) => fail_all(group, error),
@@ -137,12 +149,28 @@ impl Writer {
         }
     }
 
+    /// Sees to the search's index, or has it seen to.
+    fn index(&mut self) {
+        match (&self.indexer, &mut self.connection) {
+            (Some(indexer), _) => indexer.notify_one(),
+            (None, Some(connection)) if self.place.is_memory() => {
+                while index::step(connection).is_ok_and(|step| step.more) {}
+            }
+            (None, _) => {}
+        }
+    }
+
     /// Each write alone, so that the one that broke the group fails alone.
     async fn commit_singly(&mut self, group: &mut [Box<dyn Work>]) {
         let mut rest = group.iter_mut();
         while let Some(work) = rest.next() {
             match self.attempt(std::slice::from_mut(work), Apart::Not).await {
-                Ok(_) => work.acknowledge(),
+                Ok(done) => {
+                    if done == Done::Queued {
+                        self.index();
+                    }
+                    work.acknowledge();
+                }
                 Err(Lost::Midway(error)) => work.fail(error),
                 Err(Lost::Unbegun(error)) => {
                     fail_all(std::iter::once(work).chain(rest), error);
@@ -164,7 +192,7 @@ impl Writer {
         let done = transaction(&mut connection, group, apart).await;
         // A connection that cannot even go back to the beginning is given up, and with it its transaction.
         let sound = match &done {
-            Ok(Done::Committed) => true,
+            Ok(Done::Committed | Done::Queued) => true,
             Err(Lost::Unbegun(_)) => run(&connection, "SELECT 1").is_ok(),
             Ok(Done::Mixed) | Err(Lost::Midway(_)) => roll_back(&connection),
         };
@@ -190,7 +218,7 @@ async fn transaction(
             gathered::write(&mut Conn::Sqlite(connection, &mut gathered)).await.map_err(Lost::Midway)?;
             run(connection, "SAVEPOINT work")?;
         }
-        let before = connection.total_changes();
+        let (before, queued) = (connection.total_changes(), gathered.queued);
         let stays = work.run(&mut Conn::Sqlite(connection, &mut gathered)).await;
         stay |= stays;
         if !alone && connection.is_autocommit() {
@@ -203,7 +231,7 @@ async fn transaction(
             Apart::Savepoints => {
                 if !stays {
                     run(connection, "ROLLBACK TO work")?;
-                    gathered = Gathered::default();
+                    gathered = Gathered::before(queued);
                 }
                 run(connection, "RELEASE work")?;
             }
@@ -215,7 +243,7 @@ async fn transaction(
     }
     gathered::write(&mut Conn::Sqlite(connection, &mut gathered)).await.map_err(Lost::Midway)?;
     run(connection, "COMMIT")?;
-    Ok(Done::Committed)
+    Ok(if gathered.queued { Done::Queued } else { Done::Committed })
 }
 
 /// Goes back to before the transaction, which SQLite may have done already.
@@ -240,6 +268,7 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::config::Location;
+    use crate::search;
     use crate::work::{Job, Run};
 
     type Answer = tokio::sync::oneshot::Receiver<Result<u64, StoreError>>;
@@ -262,9 +291,7 @@ mod tests {
             Box::pin(async move {
                 let place = i64::try_from(word.len()).unwrap();
                 conn.sql("INSERT INTO one VALUES ($1)").bind(place).run().await?;
-                if let Some(gathered) = conn.gathered() {
-                    gathered.message(place, word);
-                }
+                search::add_message(conn, place).await?;
                 if *stays { Ok(0) } else { Err(StoreError::NoTurn) }
             })
         };
@@ -283,9 +310,7 @@ mod tests {
         let connection = writer.connection.unwrap();
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(number("SELECT SUM(number) FROM one"), 1 + 3);
-        let found =
-            "SELECT SUM(rowid) FROM search_messages WHERE search_messages MATCH 'a OR bb OR ccc OR dddd'";
-        assert_eq!(number(found), 1 + 3);
+        assert_eq!(number("SELECT SUM(place) FROM search_queue"), 1 + 3);
     }
 
     /// The log of a file that is written to all the time begins anew now and then, whoever brings it into the file.

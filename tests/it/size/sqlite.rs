@@ -41,6 +41,10 @@ async fn every_question_is_answered_by_an_index() {
         key: chat::KeyId::from_uuid(id('k', 1)),
         turn: chat::TurnId::from_uuid(id('t', 3)),
     };
+    // Made by the time that a first search has been answered.
+    ask(&store, &known, "search, a rare word", None).await;
+    let index = format!("{}-search", file.display());
+    connection.execute("ATTACH DATABASE $1 AS search", [index]).unwrap();
     let mut explained = 0;
     for question in QUESTIONS {
         let cursor = match question {

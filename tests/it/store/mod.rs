@@ -15,6 +15,7 @@ mod requests;
 mod server;
 mod threads;
 mod turns;
+mod words;
 
 /// Makes a test of each function for each database.
 macro_rules! suite {

@@ -1,0 +1,244 @@
+//! The file in which a SQLite store's search looks: that it knows what the store knows, whatever became of either of the two.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chat::{ConversationFilter, ConversationId, ConversationStore, Maintenance, Role};
+use rusqlite::Connection;
+use store::Config;
+use tokio_util::task::TaskTracker;
+
+use super::bed::{Bed, at, new_conversation, page, says};
+
+fn path(bed: &Bed) -> PathBuf {
+    bed.config.url.strip_prefix("sqlite:").unwrap().into()
+}
+
+fn beside(store: &Path, suffix: &str) -> PathBuf {
+    let mut path = store.to_path_buf().into_os_string();
+    path.push(suffix);
+    path.into()
+}
+
+/// The same file, in a new process as it were.
+async fn reopened(bed: Bed) -> Bed {
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    again(bed).await
+}
+
+async fn again(bed: Bed) -> Bed {
+    Bed::open(bed.config, bed.folder, None).await
+}
+
+async fn with(bed: &Bed, text: &str) -> ConversationId {
+    let mut new = new_conversation(0);
+    new.messages = vec![says(Role::User, text, 0)];
+    bed.store.create_conversation(&bed.tenant, new, None).await.unwrap().id
+}
+
+async fn found(bed: &Bed, words: &str) -> Vec<ConversationId> {
+    let filter = ConversationFilter { words: Some(words.into()), ..ConversationFilter::default() };
+    let page = bed.store.conversations(&bed.tenant, filter, page(10)).await.unwrap();
+    page.items.into_iter().map(|conversation| conversation.id).collect()
+}
+
+/// How often messages are in the index: once each.
+fn known(store: &Path) -> i64 {
+    let index = Connection::open(beside(store, "-search")).unwrap();
+    index.execute("INSERT INTO search_messages (search_messages) VALUES ('integrity-check')", []).unwrap();
+    index.query_row("SELECT COUNT(*) FROM search_messages_docsize", [], |row| row.get(0)).unwrap()
+}
+
+fn copy(from: &Path, to: &Path, suffixes: &[&str]) {
+    for suffix in suffixes {
+        std::fs::copy(beside(from, suffix), beside(to, suffix)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_found_after_a_start_as_well() {
+    let bed = Bed::sqlite().await;
+    let id = with(&bed, "early bird").await;
+    assert_eq!(found(&bed, "bird").await, [id]);
+    let bed = reopened(bed).await;
+    // Nothing is queued any more, and nothing is told twice.
+    let store = Connection::open(path(&bed)).unwrap();
+    let queued: i64 = store.query_row("SELECT COUNT(*) FROM search_queue", [], |row| row.get(0)).unwrap();
+    assert_eq!(queued, 0);
+    let other = with(&bed, "late bird").await;
+    assert_eq!(found(&bed, "bird").await, [other, id]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(known(&path(&bed)), 2);
+}
+
+#[tokio::test]
+async fn memory_is_searched_as_well() {
+    let bed = Bed::open(Config::new("memory:"), None, None).await;
+    let id = with(&bed, "fleeting thought").await;
+    assert_eq!(found(&bed, "thought").await, [id]);
+    bed.store.delete_conversation(&bed.tenant, id).await.unwrap();
+    assert_eq!(found(&bed, "thought").await, []);
+}
+
+/// Told and not yet taken from the queue; queued and not yet told: as a crash leaves them.
+#[tokio::test]
+async fn a_crash_makes_nothing_be_told_twice_or_not_at_all() {
+    let bed = Bed::sqlite().await;
+    let id = with(&bed, "told before").await;
+    assert_eq!(found(&bed, "told").await, [id]);
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("left.db");
+    let other = with(&bed, "told after").await;
+    // The index first: the store knows more than it, as always.
+    copy(&path(&bed), &left, &["-search", "-search-wal", "", "-wal"]);
+    let config = Config::new(format!("sqlite:{}", left.display()));
+    let bed = Bed::open(config, Some(folder), None).await;
+    assert_eq!(found(&bed, "told").await, [other, id]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(known(&left), 2);
+}
+
+#[tokio::test]
+async fn an_index_that_is_gone_or_broken_is_made_anew() {
+    let bed = Bed::sqlite().await;
+    let mut ids = Vec::new();
+    for number in 0..300 {
+        ids.push(with(&bed, &format!("common word{number}")).await);
+    }
+    bed.store.delete_conversation(&bed.tenant, ids.remove(7)).await.unwrap();
+    let mut bed = bed;
+    for harm in [
+        |index: &Path| std::fs::remove_file(index).unwrap(),
+        |index: &Path| std::fs::write(index, "not a database ".repeat(1000)).unwrap(),
+    ] {
+        bed.store.close(Duration::from_secs(10)).await.unwrap();
+        harm(&beside(&path(&bed), "-search"));
+        bed = again(bed).await;
+        let late = with(&bed, "common latecomer").await;
+        assert_eq!(found(&bed, "word299").await, [ids[298]]);
+        assert_eq!(found(&bed, "word7").await.len(), 10, "70 to 79");
+        assert_eq!(found(&bed, "latecomer").await, [late]);
+        bed.store.delete_conversation(&bed.tenant, late).await.unwrap();
+        assert_eq!(found(&bed, "latecomer").await, []);
+    }
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(known(&path(&bed)), 299);
+}
+
+/// A copy of the store is put back, and the index beside it is the one of before, which knows other messages at the same places.
+#[tokio::test]
+async fn an_index_of_another_time_or_store_is_made_anew() {
+    let bed = Bed::sqlite().await;
+    let id = with(&bed, "kept in both").await;
+    assert_eq!(found(&bed, "both").await, [id]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept.db");
+    copy(&path(&bed), &kept, &["", "-search"]);
+    let bed = again(bed).await;
+    with(&bed, "lost with the copy").await;
+    assert_eq!(found(&bed, "lost").await.len(), 1);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+
+    copy(&kept, &path(&bed), &[""]);
+    let bed = again(bed).await;
+    let late = with(&bed, "written since").await;
+    assert_eq!((found(&bed, "lost").await, found(&bed, "both").await), (vec![], vec![id]));
+    assert_eq!(found(&bed, "since").await, [late]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+
+    // The other way round: an index that is older than the store.
+    copy(&kept, &path(&bed), &["-search"]);
+    let bed = again(bed).await;
+    assert_eq!((found(&bed, "since").await, found(&bed, "both").await), (vec![late], vec![id]));
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+
+    // Another store's.
+    let strange = Bed::sqlite().await;
+    with(&strange, "strange").await;
+    assert_eq!(found(&strange, "strange").await.len(), 1);
+    strange.store.close(Duration::from_secs(10)).await.unwrap();
+    copy(&path(&strange), &path(&bed), &["-search"]);
+    let bed = again(bed).await;
+    assert_eq!((found(&bed, "strange").await, found(&bed, "both").await), (vec![], vec![id]));
+}
+
+#[tokio::test]
+async fn what_is_erased_is_in_no_file() {
+    let bed = Bed::sqlite().await;
+    let id = with(&bed, "zanzibar unforgettable").await;
+    let other = with(&bed, "zanzibarian unforgettably").await;
+    assert_eq!(found(&bed, "zanzibar").await, [other, id]);
+    let bed = reopened(bed).await;
+    bed.store.delete_conversation(&bed.tenant, id).await.unwrap();
+    assert_eq!(found(&bed, "zanzibar").await, [other]);
+    bed.store.delete_conversation(&bed.tenant, other).await.unwrap();
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    let store = path(&bed);
+    for file in std::fs::read_dir(store.parent().unwrap()).unwrap() {
+        let file = file.unwrap().path();
+        let bytes = std::fs::read(&file).unwrap();
+        for word in ["zanzib", "unforg", "ettabl"] {
+            let there = bytes.windows(word.len()).any(|window| window == word.as_bytes());
+            assert!(!there, "{word} is in {}", file.display());
+        }
+    }
+}
+
+/// A file of a gateway whose index was in it.
+#[tokio::test]
+async fn an_older_file_is_taken_over() {
+    let bed = Bed::sqlite().await;
+    let id = with(&bed, "written by an older gateway").await;
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    std::fs::remove_file(beside(&path(&bed), "-search")).ok();
+    let store = Connection::open(path(&bed)).unwrap();
+    store
+        .execute_batch(
+            "DROP TRIGGER messages_inserted; DROP TRIGGER messages_deleted; DROP TABLE search_queue; DROP TABLE search_index;
+             CREATE VIRTUAL TABLE search_messages USING fts5 (text, content = 'messages', content_rowid = 'place');
+             CREATE TRIGGER messages_inserted AFTER INSERT ON messages BEGIN SELECT 1; END;
+             CREATE TRIGGER messages_deleted AFTER DELETE ON messages BEGIN SELECT 1; END;
+             DELETE FROM schema_versions WHERE version = 4",
+        )
+        .unwrap();
+    store.close().unwrap();
+    let bed = again(bed).await;
+    let late = with(&bed, "written by a newer one").await;
+    assert_eq!(found(&bed, "written").await, [late, id]);
+}
+
+/// Whoever writes to the file by hand.
+#[tokio::test]
+async fn what_others_change_is_noted() {
+    let bed = Bed::sqlite().await;
+    let (one, two) = (with(&bed, "first").await, with(&bed, "second").await);
+    bed.exchange(two, "third", "fourth", 1).await;
+    assert_eq!((found(&bed, "first").await, found(&bed, "fourth").await), (vec![one], vec![two]));
+    let store = Connection::open(path(&bed)).unwrap();
+    store.execute("DELETE FROM messages WHERE text = 'first'", []).unwrap();
+    assert_eq!((found(&bed, "first").await, found(&bed, "fourth").await), (vec![], vec![two]));
+    let late = bed.conversation(5).await;
+    assert_eq!(bed.store.conversation(&bed.tenant, late).await.unwrap().created_at, at(5));
+}
+
+/// Nobody is told that there is nothing because the index could not be looked into.
+#[tokio::test]
+async fn an_index_that_cannot_be_made_is_an_outage_of_the_search_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.db");
+    std::fs::create_dir(beside(&store, "-search")).unwrap();
+    let mut config = Config::new(format!("sqlite:{}", store.display()));
+    config.deadline = Duration::from_secs(2);
+    let bed = Bed::open(config, Some(folder), None).await;
+    let id = with(&bed, "present").await;
+    let filter = ConversationFilter { words: Some("present".into()), ..ConversationFilter::default() };
+    let refused = bed.store.conversations(&bed.tenant, filter, page(10)).await;
+    assert!(matches!(refused, Err(chat::StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(bed.texts(id).await, ["present"]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    std::fs::remove_dir(beside(&store, "-search")).unwrap();
+    let again = store::open(&bed.config, &TaskTracker::new()).await.unwrap();
+    let bed = Bed { store: again, ..bed };
+    assert_eq!(found(&bed, "present").await, [id]);
+}
