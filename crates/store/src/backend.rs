@@ -63,11 +63,12 @@ impl Backend {
         }
     }
 
-    /// Takes the messages between two places, both left out, from an index that is kept apart from them.
-    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<(), StoreError> {
+    /// Takes the first messages between two places, both left out, from an index that is kept apart from them. Before which place it knows
+    /// none.
+    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget(places, patience).await,
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(_) => Ok(places.1),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::row::blob;
 use crate::{conversation, search};
 
 /// How many messages one transaction erases.
-const STEP: i64 = 100;
+const STEP: i64 = 256;
 
 /// How long the caller waits for the messages of a conversation to go. Nobody can reach them meanwhile or afterwards.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,16 +71,22 @@ async fn take_away(
     }
     conn.sql("DELETE FROM idempotency WHERE conversation_id = $1").bind(blob(id.uuid())).run().await?;
     // The index still knows them where it is a file of its own.
-    if conn.is_postgres() && messages(conn, Remains(seq)).await? < STEP {
+    let all = Remains(seq).places();
+    if conn.is_postgres() && messages(conn, all).await? < STEP {
         return Ok(None);
     }
     conn.sql("INSERT INTO erasures (conversation) VALUES ($1)").bind(seq).run().await?;
     Ok(Some(Remains(seq)))
 }
 
-/// Erases some more; what remains after it.
-pub(crate) async fn step(conn: &mut Conn<'_>, remains: Remains) -> Result<Option<Remains>, StoreError> {
-    if messages(conn, remains).await? >= STEP {
+/// Erases some more of what is before a place; what remains after it.
+pub(crate) async fn step(
+    conn: &mut Conn<'_>,
+    remains: Remains,
+    before: i64,
+) -> Result<Option<Remains>, StoreError> {
+    let (after, end) = remains.places();
+    if messages(conn, (after, before.min(end))).await? >= STEP || before < end {
         return Ok(Some(remains));
     }
     let Remains(seq) = remains;
@@ -88,8 +94,8 @@ pub(crate) async fn step(conn: &mut Conn<'_>, remains: Remains) -> Result<Option
     Ok(None)
 }
 
-async fn messages(conn: &mut Conn<'_>, remains: Remains) -> Result<i64, StoreError> {
-    let places = remains.places();
+/// Erases the first of the messages between two places, both left out; how many they were.
+async fn messages(conn: &mut Conn<'_>, places: (i64, i64)) -> Result<i64, StoreError> {
     search::take_messages(conn, places, STEP).await?;
     let erased = conn
         .sql(

@@ -15,6 +15,9 @@ use rusqlite::{Connection, Row, Transaction, params};
 const STEP: i64 = 256;
 const STEP_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many messages one transaction takes out: half a millisecond each, and whoever searches waits for it.
+const FORGET: i64 = 64;
+
 /// What the file behind `search` is set to. What it loses with the power is still in the queue; what is erased is overwritten.
 const SETTINGS: &str = "PRAGMA search.synchronous = NORMAL; PRAGMA search.secure_delete = ON; \
     PRAGMA search.cache_size = -4096; PRAGMA temp_store = MEMORY";
@@ -192,18 +195,18 @@ pub(crate) fn step(connection: &mut Connection) -> rusqlite::Result<Step> {
     Ok(step)
 }
 
-/// Takes some of the messages between two places out, both left out, in one durable transaction: before they are erased in the store.
-/// Up to which place that was done, if there may be more.
-pub(crate) fn forget(connection: &mut Connection, places: (i64, i64)) -> rusqlite::Result<Option<i64>> {
+/// Takes the first messages between two places out, both left out, in one durable transaction: before they are erased in the store. Before
+/// which place none is left.
+pub(crate) fn forget(connection: &mut Connection, places: (i64, i64)) -> rusqlite::Result<i64> {
     connection.execute_batch("PRAGMA search.synchronous = FULL")?;
     let forgotten = (|| {
         let transaction = connection.transaction()?;
         transaction.execute("UPDATE search_state SET applied = applied", [])?;
         let sql = "SELECT place, place, text, NULL FROM messages WHERE place > ?1 AND place < ?2 ORDER BY place LIMIT ?3";
-        let Batch { last, news, full } = Batch::read(&transaction, sql, places)?;
+        let Batch { last, news, full } = Batch::read(&transaction, sql, places, FORGET)?;
         tell(&transaction, news)?;
         transaction.commit()?;
-        Ok(last.filter(|_| full))
+        Ok(last.filter(|_| full).map_or(places.1, |last| last.saturating_add(1)))
     })();
     connection.execute_batch("PRAGMA search.synchronous = NORMAL")?;
     forgotten
@@ -233,7 +236,7 @@ impl News {
 fn walk(transaction: &Transaction<'_>, after: i64) -> rusqlite::Result<Step> {
     let sql = "SELECT place, place, NULL, text FROM messages WHERE place > ?1 AND place < ?2 \
                AND place >> 24 NOT IN (SELECT conversation FROM erasures) ORDER BY place LIMIT ?3";
-    let Batch { last, news, full } = Batch::read(transaction, sql, (after, i64::MAX))?;
+    let Batch { last, news, full } = Batch::read(transaction, sql, (after, i64::MAX), STEP)?;
     tell(transaction, news)?;
     let walked = last.filter(|_| full);
     transaction.prepare_cached("UPDATE search_state SET walked = ?1")?.execute([walked])?;
@@ -246,7 +249,7 @@ fn follow(transaction: &Transaction<'_>, applied: i64) -> rusqlite::Result<Step>
                LEFT JOIN messages m ON m.place = q.place AND q.erased IS NULL \
                AND q.place >> 24 NOT IN (SELECT conversation FROM erasures) \
                WHERE q.n > ?1 AND q.n < ?2 ORDER BY q.n LIMIT ?3";
-    let Batch { last, news, full } = Batch::read(transaction, sql, (applied, i64::MAX))?;
+    let Batch { last, news, full } = Batch::read(transaction, sql, (applied, i64::MAX), STEP)?;
     tell(transaction, news)?;
     let applied = last.unwrap_or(applied);
     transaction.prepare_cached("UPDATE search_state SET applied = ?1")?.execute([applied])?;
@@ -262,14 +265,15 @@ struct Batch {
 }
 
 impl Batch {
-    /// What the statement finds between two numbers, both left out.
+    /// What the statement finds between two numbers, both left out, so many at most.
     fn read(
         transaction: &Transaction<'_>,
         sql: &'static str,
         (after, before): (i64, i64),
+        most: i64,
     ) -> rusqlite::Result<Self> {
         let mut statement = transaction.prepare_cached(sql)?;
-        let mut rows = statement.query([after, before, STEP])?;
+        let mut rows = statement.query([after, before, most])?;
         let mut batch = Self { last: None, news: Vec::new(), full: false };
         let (mut count, mut bytes) = (0_i64, 0_usize);
         while let Some(row) = rows.next()? {
@@ -279,7 +283,7 @@ impl Batch {
                 batch.news.push((row.get(1)?, news));
             }
             count = count.saturating_add(1);
-            if count == STEP || bytes >= STEP_BYTES {
+            if count == most || bytes >= STEP_BYTES {
                 batch.full = true;
                 break;
             }

@@ -1,5 +1,6 @@
 //! Brings the index of a SQLite store up to date, on a thread of its own behind the writer: see [`crate::index`].
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,14 +49,14 @@ pub(crate) struct Indexer {
 #[derive(Debug)]
 struct Ask {
     what: What,
-    answer: oneshot::Sender<()>,
+    answer: oneshot::Sender<i64>,
 }
 
 #[derive(Debug)]
 enum What {
     /// Until it was told all that was queued before.
     CaughtUp,
-    /// Until it does not know what is between two places, both left out.
+    /// Until it does not know the first messages between two places, both left out: the answer is before which place.
     Forget((i64, i64)),
 }
 
@@ -81,6 +82,7 @@ impl Indexer {
             busy,
             inbox,
             asked,
+            forgetting: VecDeque::new(),
             waiting: Vec::new(),
             connection: None,
             applied: 0,
@@ -102,21 +104,21 @@ impl Indexer {
 
     /// Waits until the index knows all that was written before.
     pub(crate) async fn caught_up(&self, patience: Duration) -> Result<(), StoreError> {
-        self.ask(What::CaughtUp, patience).await
+        self.ask(What::CaughtUp, patience).await.map(drop)
     }
 
-    /// Takes the messages between two places, both left out, from the index: before they are erased, of a conversation that is in
-    /// `erasures`.
-    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<(), StoreError> {
+    /// Takes the first messages between two places, both left out, from the index: before they are erased, of a conversation that is in
+    /// `erasures`. Before which place it knows none any more.
+    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<i64, StoreError> {
         self.ask(What::Forget(places), patience).await
     }
 
-    async fn ask(&self, what: What, patience: Duration) -> Result<(), StoreError> {
+    async fn ask(&self, what: What, patience: Duration) -> Result<i64, StoreError> {
         let behind = || unavailable("the search's index is still being brought up to date");
         let (answer, told) = oneshot::channel();
         self.asks.try_send(Ask { what, answer }).map_err(|_| behind())?;
         match timeout(patience, told).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(behind()),
         }
     }
@@ -142,8 +144,10 @@ struct Running {
     busy: Duration,
     inbox: mpsc::WeakSender<Box<dyn Work>>,
     asked: mpsc::Receiver<Ask>,
+    /// Who waits for the first messages between two places to be taken out.
+    forgetting: VecDeque<((i64, i64), oneshot::Sender<i64>)>,
     /// Who waits for what was queued up to a number.
-    waiting: Vec<(i64, oneshot::Sender<()>)>,
+    waiting: Vec<(i64, oneshot::Sender<i64>)>,
     /// Opened when it is first needed, and anew after it broke.
     connection: Option<Connection>,
     /// Up to which number the index was told.
@@ -182,6 +186,7 @@ impl Running {
                 self.connection = None;
                 // Whoever waits is told that it cannot be done now.
                 self.waiting.clear();
+                self.forgetting.clear();
                 news.notify_one();
                 tokio::select! {
                     () = stop.cancelled() => break,
@@ -203,42 +208,30 @@ impl Running {
                         let wanted = index::queued(self.connection()?)?;
                         self.waiting.push((wanted, answer));
                     }
-                    What::Forget(places) => self.forget(places, answer, stop)?,
+                    What::Forget(places) => self.forgetting.push_back((places, answer)),
                 }
+            }
+            // One, then who searches: those who erase ask again as soon as they are answered.
+            if let Some((places, answer)) = self.forgetting.pop_front() {
+                let before = index::forget(self.connection()?, places)?;
+                answer.send(before).ok();
             }
             let step = index::step(self.connection()?)?;
             if let Some(applied) = step.applied {
                 self.applied = applied;
                 for (_, answer) in self.waiting.extract_if(.., |(wanted, _)| *wanted <= applied) {
                     // One that has left needs no answer.
-                    answer.send(()).ok();
+                    answer.send(applied).ok();
                 }
             }
             self.waiting.retain(|(_, answer)| !answer.is_closed());
             if self.applied.saturating_sub(self.sealed) >= SEAL_EVERY {
                 self.seal().await;
             }
-            if !step.more || stop.is_cancelled() {
+            if (!step.more && self.forgetting.is_empty()) || stop.is_cancelled() {
                 return Ok(());
             }
         }
-    }
-
-    fn forget(
-        &mut self,
-        (after, before): (i64, i64),
-        answer: oneshot::Sender<()>,
-        stop: &CancellationToken,
-    ) -> rusqlite::Result<()> {
-        let mut after = after;
-        while let Some(reached) = index::forget(self.connection()?, (after, before))? {
-            after = reached;
-            if stop.is_cancelled() {
-                return Ok(());
-            }
-        }
-        answer.send(()).ok();
-        Ok(())
     }
 
     fn connection(&mut self) -> rusqlite::Result<&mut Connection> {

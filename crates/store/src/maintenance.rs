@@ -23,18 +23,25 @@ impl Store {
         patience: Duration,
     ) -> Result<(), StoreError> {
         let begun = Instant::now();
-        if let Some(some) = remains
-            && let Err(error) = self.backend.forget(some.places(), patience).await
-        {
-            // Nobody can reach it meanwhile: it is erased with the next retention.
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "an erased conversation is still in the index"
-            );
-            return Ok(());
-        }
         while let Some(some) = remains.filter(|_| begun.elapsed() < patience) {
-            remains = self.backend.write(some, |conn, remains| Box::pin(erase::step(conn, *remains))).await?;
+            let left = patience.saturating_sub(begun.elapsed());
+            let before = match self.backend.forget(some.places(), left).await {
+                Ok(before) => before,
+                Err(error) => {
+                    // Nobody can reach it meanwhile: it is erased with the next retention.
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "an erased conversation is still in the search's index"
+                    );
+                    return Ok(());
+                }
+            };
+            remains = self
+                .backend
+                .write((some, before), |conn, (remains, before)| {
+                    Box::pin(erase::step(conn, *remains, *before))
+                })
+                .await?;
         }
         Ok(())
     }

@@ -251,11 +251,11 @@ impl Sqlite {
         self.read_from(input, run, With::Index).await
     }
 
-    /// Takes the messages between two places, both left out, from the search's index.
-    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<(), StoreError> {
+    /// Takes the first messages between two places, both left out, from the search's index. Before which place it knows none.
+    pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<i64, StoreError> {
         match &self.indexer {
             Some(indexer) => indexer.forget(places, patience).await,
-            None => Ok(()),
+            None => Ok(places.1),
         }
     }
 

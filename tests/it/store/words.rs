@@ -185,6 +185,38 @@ async fn what_is_erased_is_in_no_file() {
     }
 }
 
+/// Who searches waits for a few messages of what is being erased, not for all.
+#[tokio::test]
+async fn a_search_comes_between_those_who_erase() {
+    let bed = Bed::sqlite().await;
+    let (kept, mut large) = (with(&bed, "kept word").await, Vec::new());
+    for _ in 0..2 {
+        let mut new = new_conversation(1);
+        new.messages =
+            (0..3000).map(|number| says(Role::User, &format!("word number {number}"), 1)).collect();
+        large.push(bed.store.create_conversation(&bed.tenant, new, None).await.unwrap().id);
+    }
+    assert_eq!(found(&bed, "word").await.len(), 3);
+    let (one, two) = (large[0], large[1]);
+    let mut erasing = std::pin::pin!(async {
+        tokio::join!(
+            bed.store.delete_conversation(&bed.tenant, one),
+            bed.store.delete_conversation(&bed.tenant, two)
+        )
+    });
+    // Nobody can reach them once they are being erased.
+    while bed.store.conversation(&bed.tenant, two).await.is_ok() {
+        assert!(futures_util::poll!(erasing.as_mut()).is_pending());
+    }
+    tokio::select! {
+        biased;
+        words = found(&bed, "word") => assert_eq!(words, [kept]),
+        _ = erasing.as_mut() => panic!("the search waited for all of it"),
+    }
+    let (one, two) = erasing.await;
+    assert!(one.is_ok() && two.is_ok());
+}
+
 /// A file of a gateway whose index was in it.
 #[tokio::test]
 async fn an_older_file_is_taken_over() {
