@@ -48,7 +48,7 @@ pub(crate) fn path_of(store: &Path) -> PathBuf {
 
 /// Opens the index of a store's file, and the store beside it. An index that cannot be read is made anew.
 ///
-/// `queue` is as for [`settle`]; none where the index was open before.
+/// `queue` is as for [`settle`].
 pub(crate) fn open(store: &Path, queue: Option<Queue>, busy: Duration) -> rusqlite::Result<Connection> {
     match open_as_is(store, queue, busy) {
         Err(error) if is_broken(&error) => {
@@ -144,7 +144,7 @@ pub(crate) fn is_needed(store: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Begins an index anew that does not fit the store. `queue` is of before anything was written since the store was opened: a copy that
-/// was put back would give the same numbers once more.
+/// was put back would give the same numbers once more. None where others may write meanwhile, or the index was open before.
 fn settle(connection: &mut Connection, queue: Option<Queue>) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     // First the index: while this is open nobody tells it more, so nothing goes from the queue that it was not told.

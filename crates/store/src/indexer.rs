@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -41,6 +41,7 @@ const ASKS_MAX: usize = 1024;
 pub(crate) struct Indexer {
     asks: mpsc::Sender<Ask>,
     news: Arc<Notify>,
+    queue: Arc<OnceLock<Queue>>,
     stop: CancellationToken,
     stopped: CancellationToken,
 }
@@ -63,11 +64,8 @@ enum What {
 impl Indexer {
     /// Starts it for the store in this file, on `tracker`. It ends when it is closed or dropped. What has gone from the queue is
     /// written through `inbox`.
-    ///
-    /// `queue` is the store's from before anything is written to it.
     pub(crate) fn start(
         store: PathBuf,
-        queue: Queue,
         busy: Duration,
         inbox: mpsc::WeakSender<Box<dyn Work>>,
         tracker: &TaskTracker,
@@ -75,10 +73,11 @@ impl Indexer {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (news, stop, stopped) =
             (Arc::new(Notify::new()), CancellationToken::new(), CancellationToken::new());
-        let queue = Some(queue);
+        let queue = Arc::new(OnceLock::new());
         let running = Running {
             store,
-            queue,
+            queue: Arc::clone(&queue),
+            opened: false,
             busy,
             inbox,
             asked,
@@ -94,7 +93,17 @@ impl Indexer {
             let _done = done;
             running.run(&heard, &ends).await;
         })?;
-        Ok(Self { asks, news, stop, stopped })
+        Ok(Self { asks, news, queue, stop, stopped })
+    }
+
+    /// The store is this process's own: `queue` is of before anything was written to it since it was opened. Where there are messages the
+    /// index is looked after at once: it may be behind, or be missing.
+    pub(crate) fn own(&self, queue: Queue, messages: bool) {
+        // A store is claimed once.
+        self.queue.set(queue).ok();
+        if messages {
+            self.news.notify_one();
+        }
     }
 
     /// What tells it that something was queued.
@@ -139,8 +148,10 @@ impl Drop for Indexer {
 /// The index as its thread sees it.
 struct Running {
     store: PathBuf,
-    /// Until the index has been opened.
-    queue: Option<Queue>,
+    /// Where the store is this process's own; others cannot tell what was written since.
+    queue: Arc<OnceLock<Queue>>,
+    /// The index has been open: it fits.
+    opened: bool,
     busy: Duration,
     inbox: mpsc::WeakSender<Box<dyn Work>>,
     asked: mpsc::Receiver<Ask>,
@@ -237,9 +248,12 @@ impl Running {
     fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => index::open(&self.store, self.queue, self.busy)?,
+            None => {
+                let queue = self.queue.get().copied().filter(|_| !self.opened);
+                index::open(&self.store, queue, self.busy)?
+            }
         };
-        self.queue = None;
+        self.opened = true;
         Ok(self.connection.insert(connection))
     }
 

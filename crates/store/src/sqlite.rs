@@ -41,6 +41,8 @@ pub(crate) struct Sqlite {
     readers: Option<Arc<Readers>>,
     /// None for a database in memory: its writer sees to its index as well.
     indexer: Option<Indexer>,
+    /// What was queued for the index when it was opened, and whether there were messages.
+    found: (index::Queue, bool),
     tracker: TaskTracker,
     stop: CancellationToken,
     stopped: CancellationToken,
@@ -149,19 +151,14 @@ impl Sqlite {
         let readers = place.path.is_some().then(|| Arc::new(Readers::new(place.clone(), config.readers)));
         let (inbox, outbox) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let (queue, needed) = (index::Queue::of(&connection)?, index::is_needed(&connection)?);
+        let found = (index::Queue::of(&connection)?, index::is_needed(&connection)?);
         let mut writer = Writer::new(place.clone(), connection, tracker.clone())?;
         let thread = |error: std::io::Error| OpenError::Database(Box::new(error));
         let indexer = match &path {
             None => None,
             Some(path) => {
                 let inbox = inbox.downgrade();
-                let indexer =
-                    Indexer::start(path.clone(), queue, place.busy, inbox, tracker).map_err(thread)?;
-                if needed {
-                    // It may be behind, or be missing.
-                    indexer.news().notify_one();
-                }
+                let indexer = Indexer::start(path.clone(), place.busy, inbox, tracker).map_err(thread)?;
                 writer.tell(indexer.news());
                 Some(indexer)
             }
@@ -177,6 +174,7 @@ impl Sqlite {
             inbox,
             readers,
             indexer,
+            found,
             tracker: tracker.clone(),
             stop,
             stopped,
@@ -196,6 +194,10 @@ impl Sqlite {
             Ok(()) => {
                 // A second claim of the same store would have failed above.
                 drop(self.lock.set(lock));
+                if let Some(indexer) = &self.indexer {
+                    let (queue, messages) = self.found;
+                    indexer.own(queue, messages);
+                }
                 Ok(())
             }
             Err(TryLockError::WouldBlock) => Err(OpenError::Taken),

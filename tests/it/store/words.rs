@@ -27,7 +27,10 @@ async fn reopened(bed: Bed) -> Bed {
 }
 
 async fn again(bed: Bed) -> Bed {
-    Bed::open(bed.config, bed.folder, None).await
+    drop(bed.store);
+    let bed = Bed::open(bed.config, bed.folder, None).await;
+    bed.store.claim().unwrap();
+    bed
 }
 
 async fn with(bed: &Bed, text: &str) -> ConversationId {
@@ -215,6 +218,45 @@ async fn a_search_comes_between_those_who_erase() {
     }
     let (one, two) = erasing.await;
     assert!(one.is_ok() && two.is_ok());
+}
+
+/// Who looks at a gateway's file beside it leaves its index alone, however far that has come since.
+#[tokio::test]
+async fn others_leave_the_index_to_the_gateway() {
+    let bed = Bed::sqlite().await;
+    bed.store.claim().unwrap();
+    with(&bed, "before the visit").await;
+    let visitor = store::open(&bed.config, &TaskTracker::new()).await.unwrap();
+    let id = with(&bed, "during the visit").await;
+    assert_eq!(found(&bed, "during").await, [id]);
+    let index = || {
+        let index = Connection::open(beside(&path(&bed), "-search")).unwrap();
+        index.query_row("SELECT id FROM search_state", [], |row| row.get::<_, Vec<u8>>(0)).unwrap()
+    };
+    let before = index();
+    let filter = ConversationFilter { words: Some("visit".into()), ..ConversationFilter::default() };
+    let seen = visitor.conversations(&bed.tenant, filter, page(10)).await.unwrap();
+    assert_eq!(seen.items.len(), 2);
+    visitor.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(index(), before, "it was not made anew");
+    assert_eq!(found(&bed, "visit").await.len(), 2);
+}
+
+/// What a gateway that was killed had not told the index is told when one runs again, before anybody asks.
+#[tokio::test]
+async fn what_was_left_over_is_told_at_the_next_start() {
+    let bed = Bed::sqlite().await;
+    with(&bed, "left over").await;
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    let bed = again(bed).await;
+    let index = beside(&path(&bed), "-search");
+    let told = || {
+        let index = Connection::open(&index).ok()?;
+        index.query_row("SELECT COUNT(*) FROM search_messages_docsize", [], |row| row.get::<_, i64>(0)).ok()
+    };
+    while told() != Some(1) {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A file of a gateway whose index was in it.
