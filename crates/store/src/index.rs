@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 /// How many messages one transaction takes in at most, and how many bytes of text before it stops.
 const STEP: i64 = 256;
@@ -56,15 +56,20 @@ pub(crate) fn open(store: &Path, queue: Option<Queue>, busy: Duration) -> rusqli
                 error = &error as &dyn std::error::Error,
                 "the search's index cannot be read: it is made anew"
             );
-            for suffix in ["", "-wal", "-shm"] {
-                let mut path = path_of(store).into_os_string();
-                path.push(suffix);
-                // What cannot be removed fails below.
-                drop(std::fs::remove_file(path));
-            }
+            remove(store);
             open_as_is(store, queue, busy)
         }
         opened => opened,
+    }
+}
+
+/// Removes the index of a store's file, with its log.
+pub(crate) fn remove(store: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = path_of(store).into_os_string();
+        path.push(suffix);
+        // What cannot be removed is found broken again.
+        drop(std::fs::remove_file(path));
     }
 }
 
@@ -86,11 +91,16 @@ pub(crate) fn attach_in_memory(store: &mut Connection) -> rusqlite::Result<()> {
     make(store)
 }
 
-/// Lets a connection of the store look into the index, unless it can already.
+/// Lets a connection of the store look into the index, unless it can already. One that was made anew is another file.
 pub(crate) fn attach_to(reader: &Connection, store: &Path) -> rusqlite::Result<()> {
     let attached = "SELECT 1 FROM pragma_database_list WHERE name = 'search'";
     if reader.prepare_cached(attached)?.exists([])? {
-        return Ok(());
+        let same = "SELECT 1 FROM search.search_state JOIN search_index USING (id)";
+        if reader.prepare(same).and_then(|mut same| same.exists([])).unwrap_or(false) {
+            return Ok(());
+        }
+        reader.flush_prepared_statement_cache();
+        reader.execute_batch("DETACH DATABASE search")?;
     }
     attach(reader, &path_of(store))
 }
@@ -103,9 +113,20 @@ fn name(path: &Path) -> rusqlite::Result<&str> {
     path.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(path.to_path_buf()))
 }
 
-fn is_broken(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+/// What a search has found.
+pub(crate) fn broken() -> rusqlite::Error {
+    const CORRUPT: std::ffi::c_int = 11;
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(CORRUPT), None)
+}
+
+/// Whether this can be mended by making the index anew: it is damaged, no database, or one with other tables.
+pub(crate) fn is_broken(error: &rusqlite::Error) -> bool {
+    const ERROR: i32 = 1;
+    const CORRUPT: i32 = 11;
+    const NOTADB: i32 = 26;
+    error
+        .sqlite_error()
+        .is_some_and(|failure| [ERROR, CORRUPT, NOTADB].contains(&(failure.extended_code & 0xff)))
 }
 
 fn make(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -146,8 +167,8 @@ pub(crate) fn is_needed(store: &Connection) -> rusqlite::Result<bool> {
 /// Begins an index anew that does not fit the store. `queue` is of before anything was written since the store was opened: a copy that
 /// was put back would give the same numbers once more. None where others may write meanwhile, or the index was open before.
 fn settle(connection: &mut Connection, queue: Option<Queue>) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    // First the index: while this is open nobody tells it more, so nothing goes from the queue that it was not told.
+    // Of both files: while this is open nobody tells the index more, so nothing goes from the queue that it was not told.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (id, applied): (Vec<u8>, i64) = transaction.query_row(
         "UPDATE search_state SET applied = applied RETURNING id, applied",
         [],

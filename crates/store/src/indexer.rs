@@ -59,6 +59,8 @@ enum What {
     CaughtUp,
     /// Until it does not know the first messages between two places, both left out: the answer is before which place.
     Forget((i64, i64)),
+    /// Not at all: a search has found it damaged.
+    Broken,
 }
 
 impl Indexer {
@@ -120,6 +122,11 @@ impl Indexer {
     /// `erasures`. Before which place it knows none any more.
     pub(crate) async fn forget(&self, places: (i64, i64), patience: Duration) -> Result<i64, StoreError> {
         self.ask(What::Forget(places), patience).await
+    }
+
+    /// Has it made anew: a search has found it damaged.
+    pub(crate) async fn broken(&self, patience: Duration) {
+        self.ask(What::Broken, patience).await.ok();
     }
 
     async fn ask(&self, what: What, patience: Duration) -> Result<i64, StoreError> {
@@ -195,10 +202,19 @@ impl Running {
                     "the search's index cannot be brought up to date; it is tried again"
                 );
                 self.connection = None;
+                let broken = index::is_broken(&error);
+                if broken {
+                    index::remove(&self.store);
+                }
                 // Whoever waits is told that it cannot be done now.
                 self.waiting.clear();
                 self.forgetting.clear();
                 news.notify_one();
+                if broken && pause == PAUSE {
+                    // Made anew at once; not again and again.
+                    pause = pause.saturating_mul(2);
+                    continue;
+                }
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = sleep(pause) => pause = pause.saturating_mul(2).min(PAUSE_MAX),
@@ -220,6 +236,10 @@ impl Running {
                         self.waiting.push((wanted, answer));
                     }
                     What::Forget(places) => self.forgetting.push_back((places, answer)),
+                    What::Broken => {
+                        answer.send(0).ok();
+                        return Err(index::broken());
+                    }
                 }
             }
             // One, then who searches: those who erase ask again as soon as they are answered.

@@ -15,6 +15,10 @@ use crate::erase::{self, Remains};
 use crate::error::unavailable;
 use crate::{Store, idempotency, key, ledger, processes, turn};
 
+/// How often an index that cannot forget is asked again, and after how long.
+const AGAIN: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
 impl Store {
     /// Erases in steps what is left of a conversation that nobody can reach any more, for so long.
     pub(crate) async fn erase(
@@ -22,11 +26,17 @@ impl Store {
         mut remains: Option<Remains>,
         patience: Duration,
     ) -> Result<(), StoreError> {
-        let begun = Instant::now();
+        let (begun, mut refused) = (Instant::now(), 0_u32);
         while let Some(some) = remains.filter(|_| begun.elapsed() < patience) {
             let left = patience.saturating_sub(begun.elapsed());
             let before = match self.backend.forget(some.places(), left).await {
                 Ok(before) => before,
+                Err(_) if refused < AGAIN && begun.elapsed() < patience => {
+                    // It may be made anew just now.
+                    refused = refused.saturating_add(1);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
                 Err(error) => {
                     // Nobody can reach it meanwhile: it is erased with the next retention.
                     tracing::debug!(

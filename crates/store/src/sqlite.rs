@@ -250,7 +250,17 @@ impl Sqlite {
         if let Some(indexer) = &self.indexer {
             indexer.caught_up(self.deadline).await?;
         }
-        self.read_from(input, run, With::Index).await
+        let read = self.read_from(input, run, With::Index).await;
+        match (&self.indexer, read) {
+            (Some(indexer), Err(StoreError::Damaged(error)))
+                if error.downcast_ref().is_some_and(index::is_broken) =>
+            {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "the search's index is damaged");
+                indexer.broken(self.deadline).await;
+                Err(StoreError::Unavailable(error))
+            }
+            (_, read) => read,
+        }
     }
 
     /// Takes the first messages between two places, both left out, from the search's index. Before which place it knows none.

@@ -220,6 +220,76 @@ async fn a_search_comes_between_those_who_erase() {
     assert!(one.is_ok() && two.is_ok());
 }
 
+/// What a search finds once the index is whole again: until then it is an outage, never a wrong list.
+async fn found_at_last(bed: &Bed, words: &str) -> Vec<ConversationId> {
+    for _ in 0..20 {
+        let filter = ConversationFilter { words: Some(words.into()), ..ConversationFilter::default() };
+        match bed.store.conversations(&bed.tenant, filter, page(100)).await {
+            Ok(page) => return page.items.into_iter().map(|conversation| conversation.id).collect(),
+            Err(error) => assert!(matches!(error, chat::StoreError::Unavailable(_)), "{error:?}"),
+        }
+    }
+    panic!("it is never whole again");
+}
+
+#[tokio::test]
+async fn an_index_that_turns_out_to_be_damaged_is_made_anew() {
+    let bed = Bed::sqlite().await;
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        ids.push(with(&bed, &format!("common word{number} {}", format!("filler{number} ").repeat(40))).await);
+    }
+    assert_eq!(found(&bed, "word59").await, [ids[59]]);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    let index = beside(&path(&bed), "-search");
+    let whole = std::fs::read(&index).unwrap();
+    let mut bed = bed;
+    for page in 1..whole.len() / 4096 {
+        let mut bytes = std::fs::read(&index).unwrap();
+        if let Some(page) = bytes.get_mut(page * 4096..(page + 1) * 4096) {
+            page.fill(0xA5);
+        }
+        std::fs::write(&index, bytes).unwrap();
+        bed = again(bed).await;
+        let late = with(&bed, "common latecomer").await;
+        // What a damaged page had to say is asked for.
+        for number in [0, 30, 59] {
+            assert_eq!(found_at_last(&bed, &format!("word{number} filler{number}")).await, [ids[number]]);
+        }
+        assert_eq!(found_at_last(&bed, "latecomer").await, [late]);
+        bed.store.delete_conversation(&bed.tenant, late).await.unwrap();
+        assert_eq!(found_at_last(&bed, "latecomer").await, []);
+        bed.store.close(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+/// An older copy of the index under the log of the one that a killed gateway left.
+#[tokio::test]
+async fn an_older_index_under_a_newer_log_is_made_anew() {
+    let bed = Bed::sqlite().await;
+    let mut ids = Vec::new();
+    for number in 0..100 {
+        ids.push(with(&bed, &format!("word{number} early")).await);
+    }
+    assert_eq!(found_at_last(&bed, "early").await.len(), 100);
+    bed.store.close(Duration::from_secs(10)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("left.db");
+    copy(&path(&bed), &left, &["-search"]);
+    let bed = again(bed).await;
+    for number in 100..160 {
+        ids.push(with(&bed, &format!("word{number} late")).await);
+    }
+    assert_eq!(found_at_last(&bed, "late").await.len(), 60);
+    copy(&path(&bed), &left, &["-search-wal", "", "-wal"]);
+    let killed = Bed::open(Config::new(format!("sqlite:{}", left.display())), Some(folder), None).await;
+    killed.store.claim().unwrap();
+    for number in [0, 99, 100, 159] {
+        assert!(found_at_last(&killed, &format!("word{number} ")).await.contains(&ids[number]));
+    }
+    assert_eq!(found_at_last(&killed, "early").await.len(), 100);
+}
+
 /// Who looks at a gateway's file beside it leaves its index alone, however far that has come since.
 #[tokio::test]
 async fn others_leave_the_index_to_the_gateway() {
