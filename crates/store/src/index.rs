@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, ffi, params};
 
 /// How many messages one transaction takes in at most, and how many bytes of text before it stops.
 const STEP: i64 = 256;
@@ -39,11 +39,16 @@ const SCHEMA: &str = "
     );
     INSERT INTO search.search_state (one, id, applied, walked) VALUES (1, randomblob(16), 0, NULL);";
 
-/// Where the index of a store's file is.
-pub(crate) fn path_of(store: &Path) -> PathBuf {
-    let mut path = store.to_path_buf().into_os_string();
-    path.push("-search");
+/// What lies beside a file: its name with an end to it.
+pub(crate) fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut path = file.to_path_buf().into_os_string();
+    path.push(end);
     path.into()
+}
+
+/// Where the index of a store's file is.
+fn path_of(store: &Path) -> PathBuf {
+    beside(store, "-search")
 }
 
 /// Opens the index of a store's file, and the store beside it. An index that cannot be read is made anew.
@@ -66,10 +71,8 @@ pub(crate) fn open(store: &Path, queue: Option<Queue>, busy: Duration) -> rusqli
 /// Removes the index of a store's file, with its log.
 pub(crate) fn remove(store: &Path) {
     for suffix in ["", "-wal", "-shm"] {
-        let mut path = path_of(store).into_os_string();
-        path.push(suffix);
         // What cannot be removed is found broken again.
-        drop(std::fs::remove_file(path));
+        drop(std::fs::remove_file(beside(&path_of(store), suffix)));
     }
 }
 
@@ -93,15 +96,13 @@ pub(crate) fn attach_in_memory(store: &mut Connection) -> rusqlite::Result<()> {
 
 /// Lets a connection of the store look into the index, unless it can already. One that was made anew is another file.
 pub(crate) fn attach_to(reader: &Connection, store: &Path) -> rusqlite::Result<()> {
-    let attached = "SELECT 1 FROM pragma_database_list WHERE name = 'search'";
-    if reader.prepare_cached(attached)?.exists([])? {
-        let same = "SELECT 1 FROM search.search_state JOIN search_index USING (id)";
-        if reader.prepare(same).and_then(|mut same| same.exists([])).unwrap_or(false) {
-            return Ok(());
-        }
-        reader.flush_prepared_statement_cache();
-        reader.execute_batch("DETACH DATABASE search")?;
+    let same = "SELECT 1 FROM search.search_state JOIN search_index USING (id)";
+    if reader.prepare(same).and_then(|mut same| same.exists([])).unwrap_or(false) {
+        return Ok(());
     }
+    reader.flush_prepared_statement_cache();
+    // It may look into none so far.
+    reader.execute_batch("DETACH DATABASE search").ok();
     attach(reader, &path_of(store))
 }
 
@@ -114,19 +115,23 @@ fn name(path: &Path) -> rusqlite::Result<&str> {
 }
 
 /// What a search has found.
-pub(crate) fn broken() -> rusqlite::Error {
-    const CORRUPT: std::ffi::c_int = 11;
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(CORRUPT), None)
+pub(crate) fn damage() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None)
 }
 
-/// Whether this can be mended by making the index anew: it is damaged, no database, or one with other tables.
+/// Whether a file is damaged, or no database.
+pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
+    is_one_of(error, &[ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB])
+}
+
+/// Whether this can be mended by making the index anew: it is damaged, or has other tables. Of the statements here alone: what a
+/// user looks for may be an error of its own.
 pub(crate) fn is_broken(error: &rusqlite::Error) -> bool {
-    const ERROR: i32 = 1;
-    const CORRUPT: i32 = 11;
-    const NOTADB: i32 = 26;
-    error
-        .sqlite_error()
-        .is_some_and(|failure| [ERROR, CORRUPT, NOTADB].contains(&(failure.extended_code & 0xff)))
+    is_damaged(error) || is_one_of(error, &[ffi::SQLITE_ERROR])
+}
+
+fn is_one_of(error: &rusqlite::Error, codes: &[i32]) -> bool {
+    error.sqlite_error().is_some_and(|failure| codes.contains(&(failure.extended_code & 0xff)))
 }
 
 fn make(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -169,11 +174,9 @@ pub(crate) fn is_needed(store: &Connection) -> rusqlite::Result<bool> {
 fn settle(connection: &mut Connection, queue: Option<Queue>) -> rusqlite::Result<()> {
     // Of both files: while this is open nobody tells the index more, so nothing goes from the queue that it was not told.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (id, applied): (Vec<u8>, i64) = transaction.query_row(
-        "UPDATE search_state SET applied = applied RETURNING id, applied",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let (id, applied): (Vec<u8>, i64) =
+        transaction
+            .query_row("SELECT id, applied FROM search_state", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let wanted: Vec<u8> = transaction.query_row("SELECT id FROM search_index", [], |row| row.get(0))?;
     let now = Queue::of(&transaction)?;
     let Queue { gone, last } = queue.unwrap_or(now);
@@ -219,25 +222,40 @@ pub(crate) fn step(connection: &mut Connection) -> rusqlite::Result<Step> {
 /// Takes the first messages between two places out, both left out, in one durable transaction: before they are erased in the store. Before
 /// which place none is left.
 pub(crate) fn forget(connection: &mut Connection, places: (i64, i64)) -> rusqlite::Result<i64> {
-    connection.execute_batch("PRAGMA search.synchronous = FULL")?;
-    let forgotten = (|| {
+    durably(connection, |connection| {
         let transaction = connection.transaction()?;
-        transaction.execute("UPDATE search_state SET applied = applied", [])?;
+        transaction.execute(TOUCH, [])?;
         let sql = "SELECT place, place, text, NULL FROM messages WHERE place > ?1 AND place < ?2 ORDER BY place LIMIT ?3";
         let Batch { last, news, full } = Batch::read(&transaction, sql, places, FORGET)?;
         tell(&transaction, news)?;
         transaction.commit()?;
         Ok(last.filter(|_| full).map_or(places.1, |last| last.saturating_add(1)))
-    })();
-    connection.execute_batch("PRAGMA search.synchronous = NORMAL")?;
-    forgotten
+    })
 }
 
 /// Makes durable what the index was told: only then may it go from the queue.
-pub(crate) fn seal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "PRAGMA search.synchronous = FULL; UPDATE search_state SET applied = applied; PRAGMA search.synchronous = NORMAL",
-    )
+pub(crate) fn seal(connection: &mut Connection) -> rusqlite::Result<()> {
+    durably(connection, |connection| connection.execute(TOUCH, []).map(drop))
+}
+
+/// Writes to the index, and changes nothing.
+const TOUCH: &str = "UPDATE search_state SET applied = applied";
+
+/// What is committed in `work` outlives the power, and what was committed before it.
+fn durably<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.execute_batch("PRAGMA search.synchronous = FULL")?;
+    let done = work(connection);
+    connection.execute_batch("PRAGMA search.synchronous = NORMAL")?;
+    done
+}
+
+/// Tells an index in memory all that is queued: it is never killed without its queue, so nothing has to stay there.
+pub(crate) fn keep_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    while step(connection)?.more {}
+    connection.prepare_cached("DELETE FROM search_queue")?.execute([]).map(drop)
 }
 
 /// What is to be done at a place.

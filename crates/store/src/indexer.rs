@@ -55,12 +55,12 @@ struct Ask {
 
 #[derive(Debug)]
 enum What {
-    /// Until it was told all that was queued before.
+    /// Until it was told all that was queued before: the answer is which index it is.
     CaughtUp,
     /// Until it does not know the first messages between two places, both left out: the answer is before which place.
     Forget((i64, i64)),
-    /// Not at all: a search has found it damaged.
-    Broken,
+    /// Not at all: a search has found this one damaged.
+    Damaged(i64),
 }
 
 impl Indexer {
@@ -79,7 +79,7 @@ impl Indexer {
         let running = Running {
             store,
             queue: Arc::clone(&queue),
-            opened: false,
+            opened: 0,
             busy,
             inbox,
             asked,
@@ -113,9 +113,9 @@ impl Indexer {
         Arc::clone(&self.news)
     }
 
-    /// Waits until the index knows all that was written before.
-    pub(crate) async fn caught_up(&self, patience: Duration) -> Result<(), StoreError> {
-        self.ask(What::CaughtUp, patience).await.map(drop)
+    /// Waits until the index knows all that was written before. Which index it is: one that is made anew is another.
+    pub(crate) async fn caught_up(&self, patience: Duration) -> Result<i64, StoreError> {
+        self.ask(What::CaughtUp, patience).await
     }
 
     /// Takes the first messages between two places, both left out, from the index: before they are erased, of a conversation that is in
@@ -124,9 +124,9 @@ impl Indexer {
         self.ask(What::Forget(places), patience).await
     }
 
-    /// Has it made anew: a search has found it damaged.
-    pub(crate) async fn broken(&self, patience: Duration) {
-        self.ask(What::Broken, patience).await.ok();
+    /// Has this index made anew: a search has found it damaged. Nothing where it was already, for another one.
+    pub(crate) async fn damaged(&self, which: i64, patience: Duration) {
+        self.ask(What::Damaged(which), patience).await.ok();
     }
 
     async fn ask(&self, what: What, patience: Duration) -> Result<i64, StoreError> {
@@ -157,8 +157,8 @@ struct Running {
     store: PathBuf,
     /// Where the store is this process's own; others cannot tell what was written since.
     queue: Arc<OnceLock<Queue>>,
-    /// The index has been open: it fits.
-    opened: bool,
+    /// How often the index was opened: after the first time it fits.
+    opened: i64,
     busy: Duration,
     inbox: mpsc::WeakSender<Box<dyn Work>>,
     asked: mpsc::Receiver<Ask>,
@@ -236,9 +236,12 @@ impl Running {
                         self.waiting.push((wanted, answer));
                     }
                     What::Forget(places) => self.forgetting.push_back((places, answer)),
-                    What::Broken => {
-                        answer.send(0).ok();
-                        return Err(index::broken());
+                    What::Damaged(which) => {
+                        answer.send(self.opened).ok();
+                        // Given up already where it is not open.
+                        if which == self.opened && self.connection.is_some() {
+                            return Err(index::damage());
+                        }
                     }
                 }
             }
@@ -252,7 +255,7 @@ impl Running {
                 self.applied = applied;
                 for (_, answer) in self.waiting.extract_if(.., |(wanted, _)| *wanted <= applied) {
                     // One that has left needs no answer.
-                    answer.send(applied).ok();
+                    answer.send(self.opened).ok();
                 }
             }
             self.waiting.retain(|(_, answer)| !answer.is_closed());
@@ -269,18 +272,19 @@ impl Running {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let queue = self.queue.get().copied().filter(|_| !self.opened);
-                index::open(&self.store, queue, self.busy)?
+                let queue = self.queue.get().copied().filter(|_| self.opened == 0);
+                let connection = index::open(&self.store, queue, self.busy)?;
+                self.opened = self.opened.saturating_add(1);
+                connection
             }
         };
-        self.opened = true;
         Ok(self.connection.insert(connection))
     }
 
     /// Takes from the queue what the index was told, once that is durable. Where it cannot be done now it is done later.
     async fn seal(&mut self) {
         let applied = self.applied;
-        let sealed = match self.connection().and_then(|connection| index::seal(connection)) {
+        let sealed = match self.connection().and_then(index::seal) {
             Ok(()) => take_from_queue(self.inbox.upgrade(), applied).await,
             Err(error) => Err(crate::error::of_sqlite(error)),
         };
@@ -318,4 +322,31 @@ async fn take_from_queue(inbox: Option<mpsc::Sender<Box<dyn Work>>>, up_to: i64)
     });
     inbox.ok_or_else(gone)?.try_send(Box::new(job)).map_err(|_| unavailable("too many writes wait"))?;
     answer.await.map_err(|_| gone())?.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::config::Location;
+    use crate::sqlite::Place;
+
+    /// Many searches find the same damage: that is one index to make anew, not one for each of them.
+    #[tokio::test]
+    async fn damage_that_many_have_found_is_mended_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let place = Place::make(&Config::new(""), &Location::File(file.clone())).await.unwrap();
+        crate::migrate::sqlite(&mut place.open().unwrap()).unwrap();
+        let (inbox, _outbox) = mpsc::channel(1);
+        let patience = Duration::from_secs(60);
+        let indexer = Indexer::start(file, patience, inbox.downgrade(), &TaskTracker::new()).unwrap();
+        let which = indexer.caught_up(patience).await.unwrap();
+        for _ in 0..3 {
+            indexer.damaged(which, patience).await;
+            indexer.damaged(which, patience).await;
+            assert_eq!(indexer.caught_up(patience).await.unwrap(), which + 1);
+        }
+        indexer.close().await;
+    }
 }

@@ -187,9 +187,7 @@ impl Sqlite {
     /// Takes the file for this gateway alone. The system frees it however the process ends.
     pub(crate) fn claim(&self) -> Result<(), OpenError> {
         let Some(path) = &self.path else { return Ok(()) };
-        let mut beside = path.clone().into_os_string();
-        beside.push("-lock");
-        let lock = File::create(beside).map_err(OpenError::Lock)?;
+        let lock = File::create(index::beside(path, "-lock")).map_err(OpenError::Lock)?;
         match lock.try_lock() {
             Ok(()) => {
                 // A second claim of the same store would have failed above.
@@ -247,19 +245,15 @@ impl Sqlite {
         I: Send + Sync + 'static,
         T: Send + 'static,
     {
-        if let Some(indexer) = &self.indexer {
-            indexer.caught_up(self.deadline).await?;
-        }
-        let read = self.read_from(input, run, With::Index).await;
-        match (&self.indexer, read) {
-            (Some(indexer), Err(StoreError::Damaged(error)))
-                if error.downcast_ref().is_some_and(index::is_broken) =>
-            {
+        let Some(indexer) = &self.indexer else { return self.read(input, run).await };
+        let which = indexer.caught_up(self.deadline).await?;
+        match self.read_from(input, run, With::Index).await {
+            Err(StoreError::Damaged(error)) if error.downcast_ref().is_some_and(index::is_damaged) => {
                 tracing::warn!(error = &*error as &dyn std::error::Error, "the search's index is damaged");
-                indexer.broken(self.deadline).await;
+                indexer.damaged(which, self.deadline).await;
                 Err(StoreError::Unavailable(error))
             }
-            (_, read) => read,
+            read => read,
         }
     }
 

@@ -154,7 +154,8 @@ impl Writer {
         match (&self.indexer, &mut self.connection) {
             (Some(indexer), _) => indexer.notify_one(),
             (None, Some(connection)) if self.place.is_memory() => {
-                while index::step(connection).is_ok_and(|step| step.more) {}
+                // What cannot be told now stays queued.
+                index::keep_up(connection).ok();
             }
             (None, _) => {}
         }
@@ -291,6 +292,14 @@ mod tests {
             Box::pin(async move {
                 let place = i64::try_from(word.len()).unwrap();
                 conn.sql("INSERT INTO one VALUES ($1)").bind(place).run().await?;
+                conn.sql(
+                    "INSERT INTO messages (place, id, role, author, status, created_at, text) \
+                     VALUES ($1, x'', 'user', 'user', 'completed', 0, $2)",
+                )
+                .bind(place)
+                .bind(*word)
+                .run()
+                .await?;
                 search::add_message(conn, place).await?;
                 if *stays { Ok(0) } else { Err(StoreError::NoTurn) }
             })
@@ -310,7 +319,10 @@ mod tests {
         let connection = writer.connection.unwrap();
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(number("SELECT SUM(number) FROM one"), 1 + 3);
-        assert_eq!(number("SELECT SUM(place) FROM search_queue"), 1 + 3);
+        let found =
+            "SELECT SUM(rowid) FROM search_messages WHERE search_messages MATCH 'a OR bb OR ccc OR dddd'";
+        assert_eq!(number(found), 1 + 3);
+        assert_eq!(number("SELECT COUNT(*) FROM search_queue"), 0, "what is known need not be told");
     }
 
     /// The log of a file that is written to all the time begins anew now and then, whoever brings it into the file.
