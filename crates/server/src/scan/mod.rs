@@ -147,10 +147,10 @@ impl<'a> Scan<'a> {
                     self.at += 1;
                     return Some(text);
                 }
-                [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
                 // Half of a character needs its other half.
-                [_, b'u', b'd' | b'D', ..] => self.halves(marked)?,
-                [_, b'u', a, b, c, d, ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => {
+                [b'\\', b'u', b'd' | b'D', ..] => self.halves(marked)?,
+                [b'\\', b'u', a, b, c, d, ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => {
                     self.at += 6
                 }
                 _ => return None,
