@@ -51,6 +51,9 @@ pub enum StoreError {
     /// The store does not answer, is full or is locked. Nothing was written.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What searches look in is not up to date, or has to be made anew: the rest of the store is not meant. Nothing was written.
+    #[error("the search's index is unavailable")]
+    NoIndex(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store was asked and did not say in time what came of it: perhaps it was written, or is yet to be.
     #[error("the store did not say whether it was written")]
     InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),

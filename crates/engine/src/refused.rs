@@ -34,6 +34,13 @@ impl Refused {
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidValue, message).about(param)
     }
+
+    /// What may work in a moment.
+    fn store_unavailable(message: &str) -> Self {
+        let mut refused = Self::new(ErrorCode::StoreUnavailable, message);
+        refused.error.retry_after = Some(1);
+        refused
+    }
 }
 
 impl From<TurnError> for Refused {
@@ -71,15 +78,19 @@ impl From<StoreError> for Refused {
                 Self::new(ErrorCode::Internal, "something went wrong inside")
             }
             StoreError::Unavailable(_) | StoreError::InDoubt(_) => {
-                let mut refused =
-                    Self::new(ErrorCode::StoreUnavailable, "the gateway's store does not answer: try again");
-                refused.error.retry_after = Some(1);
-                refused
+                Self::store_unavailable("the gateway's store does not answer: try again")
             }
+            StoreError::NoIndex(_) => Self::store_unavailable(
+                "the search does not know all that was written yet: try again, all else works as ever",
+            ),
         };
         let worth_a_log = matches!(
             error,
-            StoreError::Fenced | StoreError::Damaged(_) | StoreError::Unavailable(_) | StoreError::InDoubt(_)
+            StoreError::Fenced
+                | StoreError::Damaged(_)
+                | StoreError::Unavailable(_)
+                | StoreError::NoIndex(_)
+                | StoreError::InDoubt(_)
         );
         Self { cause: if worth_a_log { Some(Box::new(error)) } else { None }, ..refused }
     }

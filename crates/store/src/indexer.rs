@@ -130,7 +130,7 @@ impl Indexer {
     }
 
     async fn ask(&self, what: What, patience: Duration) -> Result<i64, StoreError> {
-        let behind = || unavailable("the search's index is still being brought up to date");
+        let behind = || StoreError::NoIndex("it is still being brought up to date".into());
         let (answer, told) = oneshot::channel();
         self.asks.try_send(Ask { what, answer }).map_err(|_| behind())?;
         match timeout(patience, told).await {

@@ -251,7 +251,7 @@ impl Sqlite {
             Err(StoreError::Damaged(error)) if error.downcast_ref().is_some_and(index::is_damaged) => {
                 tracing::warn!(error = &*error as &dyn std::error::Error, "the search's index is damaged");
                 indexer.damaged(which, self.deadline).await;
-                Err(StoreError::Unavailable(error))
+                Err(StoreError::NoIndex(error))
             }
             read => read,
         }

@@ -226,7 +226,7 @@ async fn found_at_last(bed: &Bed, words: &str) -> Vec<ConversationId> {
         let filter = ConversationFilter { words: Some(words.into()), ..ConversationFilter::default() };
         match bed.store.conversations(&bed.tenant, filter, page(100)).await {
             Ok(page) => return page.items.into_iter().map(|conversation| conversation.id).collect(),
-            Err(error) => assert!(matches!(error, chat::StoreError::Unavailable(_)), "{error:?}"),
+            Err(error) => assert!(matches!(error, chat::StoreError::NoIndex(_)), "{error:?}"),
         }
     }
     panic!("it is never whole again");
@@ -378,7 +378,7 @@ async fn an_index_that_cannot_be_made_is_an_outage_of_the_search_alone() {
     let id = with(&bed, "present").await;
     let filter = ConversationFilter { words: Some("present".into()), ..ConversationFilter::default() };
     let refused = bed.store.conversations(&bed.tenant, filter, page(10)).await;
-    assert!(matches!(refused, Err(chat::StoreError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(chat::StoreError::NoIndex(_))), "{refused:?}");
     assert_eq!(bed.texts(id).await, ["present"]);
     bed.store.close(Duration::from_secs(10)).await.unwrap();
     std::fs::remove_dir(beside(&store, "-search")).unwrap();
