@@ -11,6 +11,7 @@ FROM docker.io/library/rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 # What the program is made of, and nothing that changes without it (.dockerignore).
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY crates crates
 COPY tests/Cargo.toml tests/Cargo.toml
 COPY config config

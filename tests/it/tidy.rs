@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -222,4 +223,29 @@ fn tasks_begin_in_one_file_of_a_crate() {
         }
     }
     none(&offences);
+}
+
+/// What is compiled for speed, and only that, is compiled with the profile; whatever else cargo says comes through as it is.
+#[test]
+fn release_builds_have_a_profile() {
+    let wrapper = root().join(".cargo/rustc");
+    let said = |words: &[&str]| {
+        let output = Command::new(&wrapper).arg("printf").arg("%s\n").args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let plain = ["rustc", "-C", "opt-level=0", "a b", "*"];
+    assert_eq!(said(&plain), plain);
+    let fast = ["rustc", "-C", "opt-level=3", "--crate-name", "a b"];
+    let mut words = said(&fast);
+    let added = words.split_off(fast.len());
+    assert_eq!(words, fast);
+    let profile = added.iter().find_map(|word| word.strip_prefix("profile-use=")).unwrap();
+    assert!(Path::new(profile).is_absolute(), "{profile}: rustc runs in other folders than this");
+    let begin = std::fs::read(profile).unwrap();
+    assert!(begin.starts_with(b"\xfflprofi\x81"), "an indexed profile of LLVM");
+    // What cargo says in the environment comes through as well, whatever it is called.
+    let output = Command::new(&wrapper).arg("env").env("a-b", "c").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().lines().any(|line| line == "a-b=c"));
+    assert!(read(&root().join(".cargo/config.toml")).contains("rustc-wrapper = \".cargo/rustc\""));
 }
