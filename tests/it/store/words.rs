@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chat::{ConversationFilter, ConversationId, ConversationStore, Maintenance, Role};
+use chat::{ConversationFilter, ConversationId, ConversationStore, Maintenance, Role, StoreError, TenantId};
 use rusqlite::Connection;
-use store::Config;
+use store::{Config, Store};
 use tokio_util::task::TaskTracker;
 
 use super::bed::{Bed, at, new_conversation, page, says};
@@ -39,10 +39,20 @@ async fn with(bed: &Bed, text: &str) -> ConversationId {
     bed.store.create_conversation(&bed.tenant, new, None).await.unwrap().id
 }
 
-async fn found(bed: &Bed, words: &str) -> Vec<ConversationId> {
+/// What a search finds, so many at most.
+async fn search(
+    store: &Store,
+    tenant: &TenantId,
+    words: &str,
+    limit: u32,
+) -> Result<Vec<ConversationId>, StoreError> {
     let filter = ConversationFilter { words: Some(words.into()), ..ConversationFilter::default() };
-    let page = bed.store.conversations(&bed.tenant, filter, page(10)).await.unwrap();
-    page.items.into_iter().map(|conversation| conversation.id).collect()
+    let found = store.conversations(tenant, filter, page(limit)).await?;
+    Ok(found.items.into_iter().map(|conversation| conversation.id).collect())
+}
+
+async fn found(bed: &Bed, words: &str) -> Vec<ConversationId> {
+    search(&bed.store, &bed.tenant, words, 10).await.unwrap()
 }
 
 /// How often messages are in the index: once each.
@@ -223,10 +233,9 @@ async fn a_search_comes_between_those_who_erase() {
 /// What a search finds once the index is whole again: until then it is an outage, never a wrong list.
 async fn found_at_last(bed: &Bed, words: &str) -> Vec<ConversationId> {
     for _ in 0..20 {
-        let filter = ConversationFilter { words: Some(words.into()), ..ConversationFilter::default() };
-        match bed.store.conversations(&bed.tenant, filter, page(100)).await {
-            Ok(page) => return page.items.into_iter().map(|conversation| conversation.id).collect(),
-            Err(error) => assert!(matches!(error, chat::StoreError::NoIndex(_)), "{error:?}"),
+        match search(&bed.store, &bed.tenant, words, 100).await {
+            Ok(found) => return found,
+            Err(error) => assert!(matches!(error, StoreError::NoIndex(_)), "{error:?}"),
         }
     }
     panic!("it is never whole again");
@@ -304,9 +313,7 @@ async fn others_leave_the_index_to_the_gateway() {
         index.query_row("SELECT id FROM search_state", [], |row| row.get::<_, Vec<u8>>(0)).unwrap()
     };
     let before = index();
-    let filter = ConversationFilter { words: Some("visit".into()), ..ConversationFilter::default() };
-    let seen = visitor.conversations(&bed.tenant, filter, page(10)).await.unwrap();
-    assert_eq!(seen.items.len(), 2);
+    assert_eq!(search(&visitor, &bed.tenant, "visit", 10).await.unwrap().len(), 2);
     visitor.close(Duration::from_secs(10)).await.unwrap();
     assert_eq!(index(), before, "it was not made anew");
     assert_eq!(found(&bed, "visit").await.len(), 2);
@@ -376,9 +383,8 @@ async fn an_index_that_cannot_be_made_is_an_outage_of_the_search_alone() {
     config.deadline = Duration::from_secs(2);
     let bed = Bed::open(config, Some(folder), None).await;
     let id = with(&bed, "present").await;
-    let filter = ConversationFilter { words: Some("present".into()), ..ConversationFilter::default() };
-    let refused = bed.store.conversations(&bed.tenant, filter, page(10)).await;
-    assert!(matches!(refused, Err(chat::StoreError::NoIndex(_))), "{refused:?}");
+    let refused = search(&bed.store, &bed.tenant, "present", 10).await;
+    assert!(matches!(refused, Err(StoreError::NoIndex(_))), "{refused:?}");
     assert_eq!(bed.texts(id).await, ["present"]);
     bed.store.close(Duration::from_secs(10)).await.unwrap();
     std::fs::remove_dir(beside(&store, "-search")).unwrap();

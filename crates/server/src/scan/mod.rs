@@ -140,22 +140,29 @@ impl<'a> Scan<'a> {
         loop {
             self.at += plain_bytes(self.text.as_bytes().get(self.at..)?);
             let marked = self.text.as_bytes().get(self.at..)?;
-            self.has_escapes |= marked.first() == Some(&b'\\');
             match marked {
                 [b'"', ..] => {
                     let text = self.text.get(from..self.at)?;
                     self.at += 1;
                     return Some(text);
                 }
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
-                // Half of a character needs its other half.
-                [b'\\', b'u', b'd' | b'D', ..] => self.halves(marked)?,
-                [b'\\', b'u', a, b, c, d, ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => {
-                    self.at += 6
-                }
+                [b'\\', ..] => self.escape(marked)?,
                 _ => return None,
             }
         }
+    }
+
+    /// What begins with a backslash.
+    fn escape(&mut self, marked: &[u8]) -> Option<()> {
+        self.has_escapes = true;
+        match marked {
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+            // Half of a character needs its other half.
+            [_, b'u', b'd' | b'D', ..] => self.halves(marked)?,
+            [_, b'u', a, b, c, d, ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => self.at += 6,
+            _ => return None,
+        }
+        Some(())
     }
 
     /// Two halves of a character, each with its escape.
