@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -31,6 +31,9 @@ pub(crate) struct Conditions {
     load_average: String,
     /// Writing 4 KiB at a file's end and waiting until it is on the disk.
     pub(crate) fsync_ms: Spread,
+    /// How late a thread that sleeps a millisecond is woken, on a machine that has nothing else to do: what the system, and whoever the
+    /// machine is shared with, add to every latency.
+    wake_ms: Spread,
 }
 
 impl Conditions {
@@ -61,6 +64,7 @@ impl Conditions {
             open_files: limit.unwrap_or(1024),
             load_average: load_average(),
             fsync_ms: fsync(&plan.work, if plan.quick { 50 } else { 300 })?,
+            wake_ms: wake(if plan.quick { 300 } else { 3000 }),
         })
     }
 
@@ -69,7 +73,8 @@ impl Conditions {
         let cores = |cores: &Option<String>| cores.clone().unwrap_or_else(|| "all".to_owned());
         format!(
             "- {}, commit `{}`{}\n- {}, {} cores (gateway or nginx on {}, upstream and load on {}), {} MiB, Linux {}\n\
-             - {}; {}; {} open files\n- load average at the beginning: {}\n- fsync of 4 KiB: p50 {:.2} ms, p99 {:.2} ms\n",
+             - {}; {}; {} open files\n- load average at the beginning: {}\n- fsync of 4 KiB: p50 {:.2} ms, p99 {:.2} ms\n\
+             - a thread that sleeps is woken late by: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms\n",
             self.date,
             self.commit,
             if self.quick { ", a quick run: it shows that everything works and measures little" } else { "" },
@@ -85,6 +90,9 @@ impl Conditions {
             self.load_average,
             self.fsync_ms.p50,
             self.fsync_ms.p99,
+            self.wake_ms.p50,
+            self.wake_ms.p99,
+            self.wake_ms.p999,
         )
     }
 }
@@ -100,6 +108,16 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return "none".to_owned() };
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn wake(times: usize) -> Spread {
+    let nap = Duration::from_millis(1);
+    let late = |_| {
+        let due = Instant::now() + nap;
+        std::thread::sleep(nap);
+        u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    };
+    Spread::of((0..times).map(late).collect())
 }
 
 fn fsync(directory: &Path, times: usize) -> anyhow::Result<Spread> {

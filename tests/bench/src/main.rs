@@ -3,6 +3,7 @@
 //! `tests/bench/run` builds and starts it; `tests/bench/README.md` says what is measured and how.
 
 mod cases;
+mod clock;
 mod commits;
 mod conditions;
 mod dialect;

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use memchr::memmem;
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::clock::Clock;
 use crate::dialect::{self, DIALECTS, Dialect};
 use crate::{tasks, tls};
 
@@ -41,20 +42,25 @@ pub(crate) fn serve(threads: usize, tls: Option<&Path>) -> anyhow::Result<()> {
         let (whole, acceptor) = (Arc::clone(&whole), acceptor.clone());
         std::thread::spawn(move || {
             tasks::block_on(async move {
+                let clock = Arc::new(Clock::new()?);
+                let running = Arc::clone(&clock);
+                tasks::spawn(async move { running.run().await });
                 while let Some(socket) = inbox.recv().await {
                     if let Ok(socket) = TcpStream::from_std(socket) {
                         let (whole, acceptor) = (Arc::clone(&whole), acceptor.clone());
+                        let clock = Arc::clone(&clock);
                         // A gateway that left is no mistake.
                         tasks::spawn(async move {
                             match acceptor {
                                 Some(acceptor) => {
-                                    converse(acceptor.accept(socket).await.ok()?, &whole).await.ok()
+                                    converse(acceptor.accept(socket).await.ok()?, &whole, &clock).await.ok()
                                 }
-                                None => converse(socket, &whole).await.ok(),
+                                None => converse(socket, &whole, &clock).await.ok(),
                             }
                         });
                     }
                 }
+                anyhow::Ok(())
             })
         });
     }
@@ -98,14 +104,14 @@ struct Asked {
     every: Duration,
 }
 
-async fn converse<S: Socket>(mut socket: S, whole: &[Vec<u8>]) -> anyhow::Result<()> {
+async fn converse<S: Socket>(mut socket: S, whole: &[Vec<u8>], clock: &Clock) -> anyhow::Result<()> {
     let mut buffer = Vec::with_capacity(4096);
     loop {
         let Some(asked) = request(&mut socket, &mut buffer).await? else { return Ok(()) };
         if asked.pieces == 0 {
             socket.write_all(whole.get(asked.dialect).context("no such dialect")?).await?;
         } else {
-            stream(&mut socket, asked).await?;
+            stream(&mut socket, asked, clock).await?;
         }
         // TLS may hold sealed what the socket did not take.
         socket.flush().await?;
@@ -154,7 +160,7 @@ fn asked(request: &[u8]) -> anyhow::Result<Asked> {
 }
 
 /// Streams the pieces, each in a write and a chunk of its own.
-async fn stream<S: Socket>(socket: &mut S, asked: Asked) -> anyhow::Result<()> {
+async fn stream<S: Socket>(socket: &mut S, asked: Asked, clock: &Clock) -> anyhow::Result<()> {
     let dialect = DIALECTS.get(asked.dialect).context("no such dialect")?;
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).await?;
@@ -163,12 +169,11 @@ async fn stream<S: Socket>(socket: &mut S, asked: Asked) -> anyhow::Result<()> {
         chunk(&mut frame, dialect.begin().as_bytes())?;
         socket.write_all(&frame).await?;
     }
-    let begin = tokio::time::Instant::now();
-    let mut due = begin;
+    let mut due = Instant::now();
     for number in 0..asked.pieces {
         if !asked.every.is_zero() {
             due += asked.every;
-            tokio::time::sleep_until(due).await;
+            clock.sleep_until(due).await?;
         }
         text.clear();
         dialect::piece(&mut text, number, nanos());
