@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
@@ -37,16 +38,24 @@ async fn until(stop: impl Future<Output = ()>) {
     }
 }
 
-/// Runs a runtime on a thread of its own until told to stop; what still runs on it then is dropped.
+/// Runs a runtime on a thread of its own until told to stop; what still runs on it then is dropped. The thread stays on `core`, if one is
+/// given and the system lets it.
 ///
 /// # Errors
 /// The system gives no further thread.
 pub(crate) fn spawn_runtime(
     runtime: Runtime,
+    core: Option<usize>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("worker".to_owned());
     thread.spawn(move || {
+        if let Some(core) = core {
+            let mut only = CpuSet::new();
+            only.set(core);
+            // Where that is not allowed it runs on any.
+            sched_setaffinity(None, &only).ok();
+        }
         runtime.block_on(until(stop));
         // A thread that still reads the store would hold the process.
         runtime.shutdown_background();

@@ -6,6 +6,7 @@
 
 use std::thread::available_parallelism;
 
+use rustix::thread::{CpuSet, sched_getaffinity};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,11 +27,13 @@ impl Workers {
     pub(crate) fn start() -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let count = available_parallelism().map_or(1, usize::from);
+        let cores = cores_for(count);
         let mut handles = Vec::with_capacity(count);
-        for _ in 0..count {
+        for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             handles.push(runtime.handle().clone());
-            tasks::spawn_runtime(runtime, stop.clone().cancelled_owned())?;
+            let core = cores.get(number).copied();
+            tasks::spawn_runtime(runtime, core, stop.clone().cancelled_owned())?;
         }
         Ok(Self { handles, _stop: stop.drop_guard() })
     }
@@ -38,5 +41,30 @@ impl Workers {
     /// Where to run what comes from a client.
     pub(crate) fn handles(&self) -> Vec<Handle> {
         self.handles.clone()
+    }
+}
+
+/// Which core each of so many workers stays on; none where they are not one for each.
+///
+/// Each sleeps often and for a moment, and the system puts one that wakes where it sees fit: now and then two on one core, where one
+/// waits while the other core has nothing to do. Where the process has only a share of the time of its cores (a quota), as many workers as that
+/// share are left to the system: others run on these cores as well.
+fn cores_for(workers: usize) -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(None) else { return Vec::new() };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    if cores.len() == workers { cores } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_has_a_core_of_its_own_or_none_has() {
+        let allowed = sched_getaffinity(None).unwrap().count() as usize;
+        let cores = cores_for(allowed);
+        assert_eq!(cores.len(), allowed);
+        assert!(cores.is_sorted_by(|one, next| one < next));
+        assert!(cores_for(allowed + 1).is_empty(), "a quota");
     }
 }
