@@ -6,7 +6,7 @@
 
 use std::thread::available_parallelism;
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,10 +27,14 @@ impl Workers {
     pub(crate) fn start() -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let count = available_parallelism().map_or(1, usize::from);
-        let cores = cores_for(count);
+        // Where it cannot be told, none is held anywhere.
+        let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+        let cores = cores_for(count, &allowed);
         let mut handles = Vec::with_capacity(count);
         for number in 0..count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            // Threads that read the store are begun by a worker's: they would have to share its core.
+            let anywhere = move || sched_setaffinity(None, &allowed).unwrap_or(());
+            let runtime = Builder::new_current_thread().enable_all().on_thread_start(anywhere).build()?;
             handles.push(runtime.handle().clone());
             let core = cores.get(number).copied();
             tasks::spawn_runtime(runtime, core, stop.clone().cancelled_owned())?;
@@ -44,27 +48,48 @@ impl Workers {
     }
 }
 
-/// Which core each of so many workers stays on; none where they are not one for each.
+/// Which of the cores that the process may use each of so many workers stays on; none where they are not one for each.
 ///
 /// Each sleeps often and for a moment, and the system puts one that wakes where it sees fit: now and then two on one core, where one
-/// waits while the other core has nothing to do. Where the process has only a share of the time of its cores (a quota), as many workers as that
-/// share are left to the system: others run on these cores as well.
-fn cores_for(workers: usize) -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(None) else { return Vec::new() };
+/// waits while the other core has nothing to do. Where the process has only a share of the time of its cores (a quota), as many workers as
+/// that share are left to the system: others run on these cores as well.
+fn cores_for(workers: usize, allowed: &CpuSet) -> Vec<usize> {
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
     if cores.len() == workers { cores } else { Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::*;
 
     #[test]
     fn each_worker_has_a_core_of_its_own_or_none_has() {
-        let allowed = sched_getaffinity(None).unwrap().count() as usize;
-        let cores = cores_for(allowed);
-        assert_eq!(cores.len(), allowed);
-        assert!(cores.is_sorted_by(|one, next| one < next));
-        assert!(cores_for(allowed + 1).is_empty(), "a quota");
+        let mut allowed = CpuSet::new();
+        for core in [1, 4, 6] {
+            allowed.set(core);
+        }
+        assert_eq!(cores_for(3, &allowed), [1, 4, 6]);
+        assert!(cores_for(2, &allowed).is_empty(), "a quota");
+    }
+
+    #[tokio::test]
+    async fn a_worker_stays_on_its_core_and_who_reads_for_it_does_not() {
+        let allowed = sched_getaffinity(None).unwrap();
+        let workers = Workers::start().unwrap();
+        let tracker = TaskTracker::new();
+        let has = || sched_getaffinity(None).unwrap();
+        for (number, handle) in workers.handles().iter().enumerate() {
+            let reading = tracker.clone();
+            let both = async move { (has(), reading.spawn_blocking(has).await.unwrap()) };
+            let (worker, reader) = tracker.spawn_on(both, handle).await.unwrap();
+            let cores = cores_for(workers.handles().len(), &allowed);
+            match cores.get(number) {
+                Some(core) => assert!(worker.count() == 1 && worker.is_set(*core)),
+                None => assert_eq!(worker, allowed),
+            }
+            assert_eq!(reader, allowed);
+        }
     }
 }
