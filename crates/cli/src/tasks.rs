@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
@@ -23,13 +22,16 @@ pub(crate) fn spawn<T: Send + 'static>(
 /// the clock itself. Each request has clocks, and between requests none may run. One that is always earlier spares them that.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Waits until told to stop.
-async fn until(stop: impl Future<Output = ()>) {
-    let mut ticks = tokio::time::interval(TICK);
+/// Waits until told to stop, and does something at each tick, the first at once.
+async fn until(stop: impl Future<Output = ()>, mut tick: impl FnMut()) {
+    // Not with the clock's first, which is late by a moment.
+    tick();
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ticking = async {
         loop {
             ticks.tick().await;
+            tick();
         }
     };
     tokio::select! {
@@ -38,25 +40,19 @@ async fn until(stop: impl Future<Output = ()>) {
     }
 }
 
-/// Runs a runtime on a thread of its own until told to stop; what still runs on it then is dropped. The thread stays on `core`, if one is
-/// given and the system lets it.
+/// Runs a runtime on a thread of its own until told to stop; what still runs on it then is dropped. `tick` is done there at once, and then
+/// each second.
 ///
 /// # Errors
 /// The system gives no further thread.
 pub(crate) fn spawn_runtime(
     runtime: Runtime,
-    core: Option<usize>,
+    tick: impl FnMut() + Send + 'static,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("worker".to_owned());
     thread.spawn(move || {
-        if let Some(core) = core {
-            let mut only = CpuSet::new();
-            only.set(core);
-            // Where that is not allowed it runs on any.
-            sched_setaffinity(None, &only).ok();
-        }
-        runtime.block_on(until(stop));
+        runtime.block_on(until(stop, tick));
         // A thread that still reads the store would hold the process.
         runtime.shutdown_background();
     })?;

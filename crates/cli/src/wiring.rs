@@ -104,7 +104,8 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let workers = Workers::start().context("clients cannot be served")?;
+        let writer = Arc::clone(&store);
+        let workers = Workers::start(move || writer.commits()).context("clients cannot be served")?;
         server.spread_over(workers.handles());
         let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {

@@ -20,11 +20,11 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// One for each core that the process may use.
+    /// One for each core that the process may use. `commits` says how often the store's writer has written so far.
     ///
     /// # Errors
     /// The system gives no further thread, or no further file.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start(commits: impl Fn() -> u64 + Clone + Send + 'static) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let count = available_parallelism().map_or(1, usize::from);
         // Where it cannot be told, none is held anywhere.
@@ -36,8 +36,10 @@ impl Workers {
             let anywhere = move || sched_setaffinity(None, &allowed).unwrap_or(());
             let runtime = Builder::new_current_thread().enable_all().on_thread_start(anywhere).build()?;
             handles.push(runtime.handle().clone());
-            let core = cores.get(number).copied();
-            tasks::spawn_runtime(runtime, core, stop.clone().cancelled_owned())?;
+            let mut hold = cores.get(number).map(|core| Hold::new(*core, allowed));
+            let commits = commits.clone();
+            let tick = move || hold.as_mut().into_iter().for_each(|hold| hold.renew(commits()));
+            tasks::spawn_runtime(runtime, tick, stop.clone().cancelled_owned())?;
         }
         Ok(Self { handles, _stop: stop.drop_guard() })
     }
@@ -48,14 +50,48 @@ impl Workers {
     }
 }
 
-/// Which of the cores that the process may use each of so many workers stays on; none where they are not one for each.
+/// Which of the cores that the process may use is each worker's; none where they are not one for each.
 ///
-/// Each sleeps often and for a moment, and the system puts one that wakes where it sees fit: now and then two on one core, where one
-/// waits while the other core has nothing to do. Where the process has only a share of the time of its cores (a quota), as many workers as
-/// that share are left to the system: others run on these cores as well.
+/// Where the process has only a share of the time of its cores (a quota), as many workers as that share are left to the system: others run
+/// on these cores as well.
 fn cores_for(workers: usize, allowed: &CpuSet) -> Vec<usize> {
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
     if cores.len() == workers { cores } else { Vec::new() }
+}
+
+/// From how many commits between two looks on the store's writer needs so much of a core that it must not meet a held worker there.
+const BUSY: u64 = 250;
+
+/// Holds a worker's thread to a core while it is worth it.
+///
+/// It sleeps often and for a moment, and the system puts a thread that wakes where it sees fit: now and then two workers on one core, where
+/// one waits while the other core has nothing to do. So each stays on its own; but not beside the store's writer, which is on
+/// either core for half of the time when it is busy: a worker that may not make way for it waits, and its clients with it.
+#[derive(Debug)]
+struct Hold {
+    only: CpuSet,
+    allowed: CpuSet,
+    held: bool,
+    commits: u64,
+}
+
+impl Hold {
+    fn new(core: usize, allowed: CpuSet) -> Self {
+        let mut only = CpuSet::new();
+        only.set(core);
+        Self { only, allowed, held: false, commits: 0 }
+    }
+
+    /// Looks again, on the worker's thread. `commits` of the writer so far.
+    fn renew(&mut self, commits: u64) {
+        let free = commits.saturating_sub(self.commits) >= BUSY;
+        self.commits = commits;
+        if free == self.held {
+            self.held = !free;
+            // Where that is not allowed it runs on any.
+            sched_setaffinity(None, if free { &self.allowed } else { &self.only }).ok();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_stays_on_its_core_and_who_reads_for_it_does_not() {
         let allowed = sched_getaffinity(None).unwrap();
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(|| 0).unwrap();
         let tracker = TaskTracker::new();
         let has = || sched_getaffinity(None).unwrap();
         for (number, handle) in workers.handles().iter().enumerate() {
@@ -91,5 +127,22 @@ mod tests {
             }
             assert_eq!(reader, allowed);
         }
+    }
+
+    /// On a thread of its own, which the test harness does not use again.
+    #[test]
+    fn a_worker_makes_way_for_a_busy_writer() {
+        let looks = std::thread::spawn(|| {
+            let allowed = sched_getaffinity(None).unwrap();
+            let core = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).unwrap();
+            let mut hold = Hold::new(core, allowed);
+            let so_far = [0, BUSY - 1, 3 * BUSY, 4 * BUSY, 4 * BUSY + 1];
+            so_far.map(|commits| {
+                hold.renew(commits);
+                sched_getaffinity(None).unwrap() == allowed
+            })
+        });
+        let several = sched_getaffinity(None).unwrap().count() > 1;
+        assert_eq!(looks.join().unwrap(), [false, false, true, true, false].map(|free| free || !several));
     }
 }

@@ -101,6 +101,14 @@ impl Backend {
         }
     }
 
+    /// What this process's own writer has committed so far; a database server does its work elsewhere.
+    pub(crate) fn commits(&self) -> u64 {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.commits(),
+            Self::Postgres(_) => 0,
+        }
+    }
+
     pub(crate) async fn close(&self, within: Duration) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.close(within).await,

@@ -65,6 +65,13 @@ impl Store {
     pub fn claim(&self) -> Result<(), OpenError> {
         self.backend.claim()
     }
+
+    /// How many groups of writes this process has committed to a SQLite file so far: what its writer's thread is busy with. 0 on PostgreSQL,
+    /// which does that elsewhere.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.backend.commits()
+    }
 }
 
 /// Opens the store, making it and bringing its schema up to date where need be. What it runs in the background is on

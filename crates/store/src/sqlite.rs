@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(crate) struct Sqlite {
     indexer: Option<Indexer>,
     /// What was queued for the index when it was opened, and whether there were messages.
     found: (index::Queue, bool),
+    commits: Arc<AtomicU64>,
     tracker: TaskTracker,
     stop: CancellationToken,
     stopped: CancellationToken,
@@ -153,6 +155,7 @@ impl Sqlite {
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
         let found = (index::Queue::of(&connection)?, index::is_needed(&connection)?);
         let mut writer = Writer::new(place.clone(), connection, tracker.clone())?;
+        let commits = writer.commits();
         let thread = |error: std::io::Error| OpenError::Database(Box::new(error));
         let indexer = match &path {
             None => None,
@@ -175,6 +178,7 @@ impl Sqlite {
             readers,
             indexer,
             found,
+            commits,
             tracker: tracker.clone(),
             stop,
             stopped,
@@ -285,6 +289,11 @@ impl Sqlite {
 
     pub(crate) fn queued(&self) -> usize {
         self.inbox.max_capacity().saturating_sub(self.inbox.capacity())
+    }
+
+    /// How many groups of writes were committed so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn close(&self, within: Duration) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 //! once more, each behind a savepoint of its own, which all of them would pay for otherwise (a copy of each page that it changes).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -67,6 +68,8 @@ pub(crate) struct Writer {
     tracker: TaskTracker,
     log: Arc<Log>,
     schedule: Schedule,
+    /// How many groups it has committed, or tried to.
+    commits: Arc<AtomicU64>,
     /// Who sees to the search's index, if it is not the writer.
     indexer: Option<Arc<Notify>>,
 }
@@ -80,7 +83,20 @@ impl Writer {
         let log = Log::new();
         log.watch(&mut connection)?;
         let schedule = Schedule::new(log::PAGES);
-        Ok(Self { place, connection: Some(connection), tracker, log, schedule, indexer: None })
+        Ok(Self {
+            place,
+            connection: Some(connection),
+            tracker,
+            log,
+            schedule,
+            commits: Arc::default(),
+            indexer: None,
+        })
+    }
+
+    /// How many groups it has committed, or tried to.
+    pub(crate) fn commits(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.commits)
     }
 
     /// Tells whoever this is when there is something new in the queue of the search's index.
@@ -136,6 +152,7 @@ impl Writer {
             done => done,
         };
         observe::commit(began.elapsed(), attempt.is_ok());
+        self.commits.fetch_add(1, Ordering::Relaxed);
         if matches!(attempt, Ok(Done::Queued)) {
             self.index();
         }
