@@ -24,9 +24,11 @@ const TURNS_RATE: u32 = 2500;
 /// How long each turn at these is measured, with the store and without.
 const TURNS_TURN: Duration = Duration::from_secs(2);
 const TURNS_ROUNDS: usize = 5;
+/// The gateway sees within a second where its threads are to run: beside a writer that is busy, or not.
+const TURNS_WARM_UP: Duration = Duration::from_millis(1500);
 /// Connections of that loop, as many as its goal is about. An answer that takes longer than until its connection's next request is due
 /// makes that one late: the fewer there are, the sooner it is the load and not the gateway that is measured.
-const TURNS_CONNECTIONS: u32 = 256;
+const TURNS_CONNECTIONS: usize = 256;
 /// Rounds of a quick run.
 const QUICK_ROUNDS: usize = 2;
 
@@ -74,12 +76,39 @@ impl Run<'_> {
         }
         let gateway = self.gateway(&[])?;
         let target = targets::native_target(gateway.address, "openai", true);
+        let without = targets::native_target(gateway.address, "openai", false);
+        let threads = self.cores.load_threads;
         let mut most: f64 = 0.0;
-        for connections in [1, 16, 64, 256] {
+        for connections in [1, 16, 64] {
             let case = format!("turns: stored, {connections} at once");
-            let load = (self.cores.load_threads, connections);
-            let row = closed(&case, &target, Some(&gateway.process), load, self.plan.seconds(5));
+            let row =
+                closed(&case, &target, Some(&gateway.process), (threads, connections), self.plan.seconds(5));
             most = row.per_second.unwrap_or(0.0).max(most);
+            self.push(row);
+        }
+        let lasts = if self.plan.quick { TURNS_TURN / 2 } else { TURNS_TURN };
+        let mut rounds = Rounds::new(format!("turns: {TURNS_CONNECTIONS} at once"), "gateway (native)");
+        for _ in 0..self.rounds(TURNS_ROUNDS) {
+            for target in [&without, &target] {
+                json::closed(target, threads, TURNS_CONNECTIONS, TURNS_WARM_UP);
+                let (before, cpu) = (commits(&gateway)?, gateway.process.cpu());
+                let outcome = json::closed(target, threads, TURNS_CONNECTIONS, lasts);
+                let turn = Turn {
+                    done: outcome.whole,
+                    took: outcome.took,
+                    cpu: Some(gateway.process.cpu() - cpu),
+                    mib: Some(gateway.process.mib()),
+                    commits: target.name.ends_with("(stored)").then_some(commits(&gateway)?.since(&before)),
+                    outcome,
+                    ..Turn::default()
+                };
+                rounds.add(&target.name, turn);
+            }
+        }
+        for row in rounds.rows() {
+            if row.target == target.name {
+                most = row.per_second.unwrap_or(0.0).max(most);
+            }
             self.push(row);
         }
         // What durability adds where the store is not the bottleneck.
@@ -90,10 +119,9 @@ impl Run<'_> {
             (rate, format!("turns: {rate} a second")),
             (half, format!("turns: {half} a second, half the peak")),
         ];
-        let lasts = if self.plan.quick { TURNS_TURN / 2 } else { TURNS_TURN };
-        let without = targets::native_target(gateway.address, "openai", false);
         for (rate, case) in cases {
-            let pace = Pace { rate, connections: TURNS_CONNECTIONS, warm_up: WARM_UP, lasts };
+            let connections = TURNS_CONNECTIONS as u32;
+            let pace = Pace { rate, connections, warm_up: TURNS_WARM_UP, lasts };
             let mut rounds = Rounds::new(case, "gateway (native)");
             for _ in 0..self.rounds(TURNS_ROUNDS) {
                 // The metrics are asked for in both turns: that is work for the gateway as well.
