@@ -104,8 +104,10 @@ impl Gateway {
             tasks.clone(),
         );
         reloader.attach(server.clone());
-        let writer = Arc::clone(&store);
-        let workers = Workers::start(move || writer.commits()).context("clients cannot be served")?;
+        // The threads may end after the store is closed, and must not keep it.
+        let written = Arc::downgrade(&store);
+        let commits = move || written.upgrade().map_or(0, |store| store.commits());
+        let workers = Workers::start(commits).context("clients cannot be served")?;
         server.spread_over(workers.handles());
         let cluster = join(config.cluster.as_ref(), (&engine, &server), &reloader, &store, &tasks)?;
         if config.observability.otlp_endpoint.is_some() {

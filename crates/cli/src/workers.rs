@@ -38,7 +38,11 @@ impl Workers {
             handles.push(runtime.handle().clone());
             let mut hold = cores.get(number).map(|core| Hold::new(*core, allowed));
             let commits = commits.clone();
-            let tick = move || hold.as_mut().into_iter().for_each(|hold| hold.renew(commits()));
+            let tick = move || {
+                if let Some(hold) = &mut hold {
+                    hold.renew(commits());
+                }
+            };
             tasks::spawn_runtime(runtime, tick, stop.clone().cancelled_owned())?;
         }
         Ok(Self { handles, _stop: stop.drop_guard() })

@@ -382,6 +382,15 @@ fn measured(
     load: impl FnOnce() -> Outcome,
     count: impl FnOnce(&Outcome) -> u64,
 ) -> Row {
+    turn(process, load, count).row(case, &target.name)
+}
+
+/// The same, as one turn of several.
+pub(crate) fn turn(
+    process: Option<&Process>,
+    load: impl FnOnce() -> Outcome,
+    count: impl FnOnce(&Outcome) -> u64,
+) -> Turn {
     let cpu = process.map(Process::cpu);
     let mut outcome = load();
     let cpu = process.zip(cpu).map(|(process, before)| process.cpu() - before);
@@ -391,5 +400,5 @@ fn measured(
         outcome.nanos.clear();
     }
     let mib = process.map(Process::mib);
-    Turn { done, took: outcome.took, cpu, mib, outcome, ..Turn::default() }.row(case, &target.name)
+    Turn { done, took: outcome.took, cpu, mib, outcome, ..Turn::default() }
 }

@@ -145,7 +145,7 @@ fn check(target: &Target, answer: &Answer, body: &[u8]) -> anyhow::Result<()> {
 pub(crate) struct Pace {
     /// Requests a second, over how many connections.
     pub(crate) rate: u32,
-    pub(crate) connections: u32,
+    pub(crate) connections: usize,
     /// How long requests go out at that rate before they are measured.
     pub(crate) warm_up: Duration,
     /// How long they are measured.
@@ -175,9 +175,9 @@ pub(crate) fn open<T>(target: &Target, pace: Pace, begun: impl FnOnce() -> T) ->
     let all = Mutex::new(Outcome::default());
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| {
-            tasks::threads(pace.connections as usize, |index| {
+            tasks::threads(pace.connections, |index| {
                 let mut outcome = Outcome::default();
-                let numbers = (index as u64..total).step_by(pace.connections as usize);
+                let numbers = (index as u64..total).step_by(pace.connections);
                 let requests = numbers.map(|number| (first + pace.due(number), number >= unmeasured));
                 if let Err(error) = open_connection(target, requests, &mut outcome) {
                     outcome.fail(&error);

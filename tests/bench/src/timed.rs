@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::cases::{EVERY, Run, closed};
+use crate::cases::{EVERY, Run, closed, turn};
 use crate::commits::Commits;
 use crate::json::{self, Outcome, Pace};
 use crate::machine::Process;
@@ -24,7 +24,8 @@ const TURNS_RATE: u32 = 2500;
 /// How long each turn at these is measured, with the store and without.
 const TURNS_TURN: Duration = Duration::from_secs(2);
 const TURNS_ROUNDS: usize = 5;
-/// The gateway sees within a second where its threads are to run: beside a writer that is busy, or not.
+/// What is asked before that is not measured. Longer than elsewhere: the gateway sees within a second where its threads are to run, beside a
+/// writer that is busy or not.
 const TURNS_WARM_UP: Duration = Duration::from_millis(1500);
 /// Connections of that loop, as many as its goal is about. An answer that takes longer than until its connection's next request is due
 /// makes that one late: the fewer there are, the sooner it is the load and not the gateway that is measured.
@@ -89,19 +90,12 @@ impl Run<'_> {
         let lasts = if self.plan.quick { TURNS_TURN / 2 } else { TURNS_TURN };
         let mut rounds = Rounds::new(format!("turns: {TURNS_CONNECTIONS} at once"), "gateway (native)");
         for _ in 0..self.rounds(TURNS_ROUNDS) {
-            for target in [&without, &target] {
-                json::closed(target, threads, TURNS_CONNECTIONS, TURNS_WARM_UP);
-                let (before, cpu) = (commits(&gateway)?, gateway.process.cpu());
-                let outcome = json::closed(target, threads, TURNS_CONNECTIONS, lasts);
-                let turn = Turn {
-                    done: outcome.whole,
-                    took: outcome.took,
-                    cpu: Some(gateway.process.cpu() - cpu),
-                    mib: Some(gateway.process.mib()),
-                    commits: target.name.ends_with("(stored)").then_some(commits(&gateway)?.since(&before)),
-                    outcome,
-                    ..Turn::default()
-                };
+            for (target, stored) in [(&without, false), (&target, true)] {
+                let load = |lasts| json::closed(target, threads, TURNS_CONNECTIONS, lasts);
+                load(TURNS_WARM_UP);
+                let before = commits(&gateway)?;
+                let mut turn = turn(Some(&gateway.process), || load(lasts), |outcome| outcome.whole);
+                turn.commits = stored.then_some(commits(&gateway)?.since(&before));
                 rounds.add(&target.name, turn);
             }
         }
@@ -120,8 +114,7 @@ impl Run<'_> {
             (half, format!("turns: {half} a second, half the peak")),
         ];
         for (rate, case) in cases {
-            let connections = TURNS_CONNECTIONS as u32;
-            let pace = Pace { rate, connections, warm_up: TURNS_WARM_UP, lasts };
+            let pace = Pace { rate, connections: TURNS_CONNECTIONS, warm_up: TURNS_WARM_UP, lasts };
             let mut rounds = Rounds::new(case, "gateway (native)");
             for _ in 0..self.rounds(TURNS_ROUNDS) {
                 // The metrics are asked for in both turns: that is work for the gateway as well.
